@@ -1,0 +1,231 @@
+"""Every setting of a run, each with its unit; read from TOML, checked once, kept in the run.
+
+The names are those of the command line's options. A value that cannot be used raises ConfigError
+and names the setting.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+import tomli_w
+
+from trajweight.errors import ConfigError
+
+#: Fewer validation trajectories than this cannot tell weights from luck (method: 20 to 50).
+MINIMUM_VALIDATION: Final = 20
+
+Vocabulary = Literal["auto", "seen", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What is read, and what is known about it.
+
+    Attributes:
+        paths: Files of trajectories.
+        validation_paths: Files whose rows are real and held out from training.
+        real_sources: Sources whose rows are real, whatever the rows say.
+        synthetic_sources: Sources whose rows are synthetic, whatever the rows say.
+        real_share: Share of the training mass that real rows keep; by default their share of the
+            training rows.
+        force: Learn weights with fewer validation trajectories than 20.
+    """
+
+    paths: tuple[str, ...] = ()
+    validation_paths: tuple[str, ...] = ()
+    real_sources: tuple[str, ...] = ()
+    synthetic_sources: tuple[str, ...] = ()
+    real_share: float | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what does not need the files."""
+        if self.real_share is not None and not 0 < self.real_share < 1:
+            _refuse("real_share", self.real_share, "a share between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The language model and its adapter.
+
+    Attributes:
+        model: A local folder, a hub id, or an alias (smollm2-135m-instruct, tiny).
+        device: auto, cpu, cuda, mps.
+        dtype: auto, float32, bfloat16, float16.
+        adapter_layers: Last decoder layers that get an adapter, over the cached activations of
+            the others; 0 means every layer. By default 2 on a processor, every layer elsewhere.
+        rank: Rank of the LoRA adapter.
+        alpha: Scale of the LoRA adapter.
+        max_tokens: Longest trajectory, in tokens; longer ones lose whole turns.
+        vocabulary: Tokens the training loss chooses from: all of them (full), or those that occur
+            in the data (seen), which costs less. By default seen on a processor, full elsewhere.
+    """
+
+    model: str = "smollm2-135m-instruct"
+    device: str = "auto"
+    dtype: str = "auto"
+    adapter_layers: int | None = None
+    rank: int = 8
+    alpha: float = 16.0
+    max_tokens: int = 2048
+    vocabulary: Vocabulary = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.adapter_layers is not None and self.adapter_layers < 0:
+            _refuse("adapter_layers", self.adapter_layers, "0 (all layers) or a positive number")
+        _require_positive(self, "rank", "alpha", "max_tokens")
+        if self.vocabulary not in ("auto", "seen", "full"):
+            _refuse("vocabulary", self.vocabulary, "auto, seen or full")
+
+
+@dataclass(frozen=True, slots=True)
+class InnerConfig:
+    """The inner level: fine-tuning on weighted trajectories.
+
+    Attributes:
+        learning_rate: Of AdamW on the adapter.
+        batch_size: Trajectories of one inner step.
+        real_steps: Steps on real training rows alone, before the loop; they teach the format, and
+            the adapter they leave gives the features their likelihood under real data.
+        warmup_steps: Steps with uniform weights on all training rows, before the first outer
+            step.
+        weight_decay: Decoupled weight decay.
+        max_grad_norm: The gradient is clipped to this norm.
+    """
+
+    learning_rate: float = 3e-3
+    batch_size: int = 8
+    real_steps: int = 24
+    warmup_steps: int = 10
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require_positive(self, "learning_rate", "batch_size", "max_grad_norm")
+        # The outer gradient goes through Adam's state, so at least one step must have filled it.
+        _require_positive(self, "warmup_steps")
+
+
+@dataclass(frozen=True, slots=True)
+class OuterConfig:
+    """The outer level: training the reweighting head on real validation trajectories.
+
+    Attributes:
+        learning_rate: Of AdamW on the head.
+        weight_decay: Decoupled weight decay of the head.
+        every: Inner steps between two gradients of the outer loss.
+        batch_size: Validation trajectories of one gradient of the outer loss, at most.
+        min_steps: Outer steps before ranks may be called settled.
+        max_steps: Outer steps at most.
+        settled: Rank correlation with the weights ten steps ago that counts as settled.
+        ess_penalty: Coefficient of the chi-square penalty n/ESS - 1, d being scaled to one.
+        average: Share of the old head kept in the running average of heads, a step.
+        hidden: Width of the head's hidden layer.
+        components: Principal components of the embedding that the head sees.
+        w_min: Lower bound of a weight before normalisation; the upper bound is one.
+        contest_steps: Inner steps of each run that compares learned and uniform weights on dev.
+    """
+
+    learning_rate: float = 1e-2
+    weight_decay: float = 1e-2
+    every: int = 2
+    batch_size: int = 64
+    min_steps: int = 30
+    max_steps: int = 60
+    settled: float = 0.98
+    ess_penalty: float = 0.05
+    average: float = 0.9
+    hidden: int = 32
+    components: int = 16
+    w_min: float = 0.02
+    contest_steps: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require_positive(
+            self, "learning_rate", "every", "batch_size", "max_steps", "hidden", "contest_steps"
+        )
+        if not 0 < self.w_min < 1:
+            _refuse("w_min", self.w_min, "a bound between 0 and 1")
+        if not 0 <= self.average < 1:
+            _refuse("average", self.average, "a share from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """All settings of a run.
+
+    Attributes:
+        data: What is read.
+        model: The language model.
+        inner: The inner level.
+        outer: The outer level.
+        seed: Of splits, adapter, head and batches.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    outer: OuterConfig = field(default_factory=OuterConfig)
+    seed: int = 0
+
+    def to_toml(self) -> str:
+        """The settings as TOML; settings that stand at 'none' are left out."""
+        return tomli_w.dumps(_without_none(asdict(self)))
+
+    @classmethod
+    def from_toml(cls, text: str) -> RunConfig:
+        """Read settings; those not named keep their defaults.
+
+        Raises:
+            ConfigError: If the text is no TOML, or names a setting that does not exist.
+        """
+        try:
+            found = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            message = f"the settings are no TOML: {error}"
+            raise ConfigError(message) from error
+        sections = {
+            "data": DataConfig, "model": ModelConfig, "inner": InnerConfig, "outer": OuterConfig,
+        }  # fmt: skip
+        built: dict[str, Any] = {}
+        for name, value in found.items():
+            if name == "seed":
+                built[name] = value
+            elif name in sections:
+                built[name] = _section(sections[name], name, value)
+            else:
+                _refuse(name, value, f"one of seed, {', '.join(sections)}")
+        return cls(**built)
+
+
+def _section(kind: type, name: str, values: dict[str, Any]) -> Any:
+    known = {each.name for each in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            _refuse(f"{name}.{key}", value, f"one of {', '.join(sorted(known))}")
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return kind(**{**values, **lists})
+
+
+def _without_none(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _without_none(value) for key, value in values.items() if value is not None}
+    return values
+
+
+def _require_positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not value > 0:
+            _refuse(name, value, "more than 0")
+
+
+def _refuse(name: str, value: object, allowed: str) -> None:
+    message = f"{name} is {value!r}; it must be {allowed}"
+    raise ConfigError(message)
