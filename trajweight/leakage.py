@@ -1,0 +1,108 @@
+"""What would let the judging rows be learnt by heart: relatives and copies among train rows.
+
+Rows are named by their position in ``Rows``; each function gives positions with a reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from trajweight.duplicates import comparable_text, exact_duplicates, near_duplicates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+    from trajweight.trajectory import Split
+
+#: The splits that judge.
+HELD_OUT: Final[tuple[Split, ...]] = ("validation", "dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The columns that splitting looks at, sorted by ``traj_id``; one list a column."""
+
+    ids: list[str]
+    origins: list[str]
+    tasks: list[str]
+    groups: list[str | None]
+    paths: list[str]
+    hashes: list[str]
+    messages: list[str]
+
+    @classmethod
+    def of(cls, table: pl.DataFrame) -> Rows:
+        """The rows of a trajectory table, whatever their order there."""
+        names = ["traj_id", "origin", "task_id", "group_id", "origin_path", "content_sha256"]
+        ordered = table.select(*names, "messages_json").sort("traj_id")
+        return cls(*(column.to_list() for column in ordered.iter_columns()))
+
+    def with_origin(self, origin: str) -> list[int]:
+        """Positions of the rows of an origin."""
+        return [i for i, found in enumerate(self.origins) if found == origin]
+
+
+def family_reasons(
+    rows: Rows, splits: Sequence[Split], families: Sequence[Sequence[int]]
+) -> dict[int, str]:
+    """Real train rows of a family that is held out in part."""
+    reasons: dict[int, str] = {}
+    for family in families:
+        judges = [i for i in family if splits[i] in HELD_OUT]
+        for i in family:
+            if splits[i] == "train" and judges:
+                other = judges[0]
+                reasons[i] = f"shares task or group with {splits[other]} row {rows.ids[other]}"
+    return reasons
+
+
+def group_reasons(rows: Rows, splits: Sequence[Split]) -> dict[int, str]:
+    """Synthetic rows made from a row that is held out."""
+    judges: dict[str, int] = {}
+    for i in rows.with_origin("real"):
+        group = rows.groups[i]
+        if splits[i] in HELD_OUT and group is not None:
+            judges.setdefault(group, i)
+    reasons: dict[int, str] = {}
+    for i in rows.with_origin("synthetic"):
+        other = judges.get(rows.groups[i] or "")
+        if rows.groups[i] is not None and other is not None:
+            reasons[i] = f"shares group with {splits[other]} row {rows.ids[other]}"
+    return reasons
+
+
+def shared_task_note(rows: Rows, splits: Sequence[Split]) -> list[str]:
+    """How many synthetic rows are of a task that judges; allowed, but worth saying."""
+    held = {rows.tasks[i] for i in rows.with_origin("real") if splits[i] in HELD_OUT}
+    n = sum(rows.tasks[i] in held for i in rows.with_origin("synthetic"))
+    if not n:
+        return []
+    return [f"{n} synthetic rows share a task with a held-out real row; they stay in training"]
+
+
+def copy_reasons(rows: Rows, splits: Sequence[Split], threshold: float) -> dict[int, str]:
+    """Train rows that copy a held-out row; the most alike one is named."""
+    held = [i for i, s in enumerate(splits) if s in HELD_OUT]
+    train = [i for i, s in enumerate(splits) if s == "train"]
+    if not held or not train:
+        return {}
+    reasons: dict[int, str] = {}
+    for pair in exact_duplicates([rows.hashes[i] for i in held], [rows.hashes[i] for i in train]):
+        other = held[pair.left]
+        said = f"exact copy of {splits[other]} row {rows.ids[other]}"
+        reasons.setdefault(train[pair.right], said)
+    near = near_duplicates(
+        (comparable_text(rows.messages[i]) for i in held),
+        (comparable_text(rows.messages[i]) for i in train),
+        threshold=threshold,
+    )
+    for pair in sorted(near, key=lambda pair: (-pair.similarity, pair.left)):
+        other = held[pair.left]
+        said = (
+            f"near copy of {splits[other]} row {rows.ids[other]} (similarity {pair.similarity:.2f})"
+        )
+        reasons.setdefault(train[pair.right], said)
+    return reasons
