@@ -1,0 +1,168 @@
+"""A causal language model cut in two: a frozen trunk that runs once, and an adapted top.
+
+The trunk is the first ``depth`` decoder layers; their outputs are cached for every trajectory.
+The top is the remaining layers with a LoRA adapter, fed from the cache. With ``depth`` 0 there
+is no trunk and the top is the whole model, fed from token ids: the same code, at full depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trajweight.errors import ConfigError
+
+
+class PassThrough(nn.Module):
+    """Stands where a trunk layer stood and returns the cached activations, if there are any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cached: Tensor | None = None
+
+    def forward(self, hidden_states: Tensor, *_: object, **__: object) -> Tensor:
+        """The cache in place of whatever came in."""
+        return hidden_states if self.cached is None else self.cached
+
+
+class Backbone:
+    """The two halves of one model, and its output layer.
+
+    Args:
+        model: A causal language model of transformers; its parameters are frozen.
+        depth: Layers of the trunk, from 0 to all.
+
+    Raises:
+        ConfigError: If the model's decoder has no list of layers, or fewer than ``depth``.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, depth: int) -> None:
+        """Freeze the model and find its layers."""
+        self.model = model
+        self.decoder = model.get_decoder()
+        layers = _layers(model)
+        if not 0 <= depth <= len(layers):
+            message = f"a trunk of {depth} layers does not fit a model of {len(layers)}"
+            raise ConfigError(message)
+        self.layers = layers
+        self.depth = depth
+        self._stub = PassThrough()
+        model.requires_grad_(False)
+        model.eval()
+
+    @staticmethod
+    def count_layers(model: PreTrainedModel) -> int:
+        """How many decoder layers a model has."""
+        return len(_layers(model))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.model.device
+
+    def add_adapter(self, *, rank: int, alpha: float, seed: int) -> list[nn.Linear]:
+        """Put a LoRA adapter on every linear of the top; its values depend on ``seed`` alone.
+
+        Returns:
+            The adapter's linears, in fp32 and trainable.
+        """
+        names = [
+            name
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and self._is_top(name)
+        ]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            settings = LoraConfig(r=rank, lora_alpha=int(alpha), target_modules=names)
+            self.adapted = get_peft_model(self.model, settings, autocast_adapter_dtype=True)
+        self.adapted.eval()
+        return [
+            module
+            for module in self.model.modules()
+            if isinstance(module, nn.Linear) and module.weight.requires_grad
+        ]
+
+    def _is_top(self, name: str) -> bool:
+        parts = name.split(".")
+        if "layers" not in parts:
+            return False
+        return int(parts[parts.index("layers") + 1]) >= self.depth
+
+    @contextmanager
+    def top_only(self, cached: Tensor) -> Iterator[None]:
+        """Replace the trunk's layers by cached activations (b, t, d) while the block runs."""
+        kept = list(self.layers[: self.depth])
+        try:
+            self._stub.cached = cached
+            for index in range(self.depth):
+                self.layers[index] = self._stub
+            yield
+        finally:
+            self._stub.cached = None
+            for index, layer in enumerate(kept):
+                self.layers[index] = layer
+
+    @contextmanager
+    def watch_trunk(self) -> Iterator[list[Tensor]]:
+        """Note what the trunk hands to the top in the passes of this block: (b, t, d) each."""
+        seen: list[Tensor] = []
+        if self.depth == 0:
+            yield seen
+            return
+        last = self.layers[self.depth - 1]
+        handle = last.register_forward_hook(lambda _, __, output: seen.append(_states(output)))
+        try:
+            yield seen
+        finally:
+            handle.remove()
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention: Tensor,
+        *,
+        positions: Tensor | None = None,
+        cached: Tensor | None = None,
+    ) -> Tensor:
+        """Last hidden states (b, t, d), from the cache (b, t, d) or from the ids (b, t).
+
+        ``attention`` is (b, t) with 0 at padding, or (b, 1, t, t) to be added to the scores.
+        """
+        if cached is None:
+            return self._run(input_ids, attention, positions)
+        with self.top_only(cached.to(self.device)):
+            return self._run(input_ids, attention, positions)
+
+    def _run(self, input_ids: Tensor, attention: Tensor, positions: Tensor | None) -> Tensor:
+        if attention.is_floating_point():
+            attention = attention.to(self.model.dtype)
+        output: Tensor = self.decoder(
+            input_ids=input_ids,
+            attention_mask=attention,
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+        return output
+
+
+def _states(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Hidden states of a decoder layer, which some models return first of several."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def _layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder layers of a model.
+
+    Raises:
+        ConfigError: If it has no list of them.
+    """
+    layers = getattr(model.get_decoder(), "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        message = f"{type(model).__name__} has no list of decoder layers to put adapters in"
+        raise ConfigError(message, hint="Choose a decoder-only model of transformers.")
+    return layers

@@ -1,0 +1,168 @@
+"""What the head sees of a trajectory, computed once from the frozen model.
+
+An embedding (mean last hidden state over the assistant tokens, reduced to its principal
+components), length and turns, and the mean loss of all, first and later replies, under the base
+model and under an adapter trained on real rows. With these the head can express every cheap
+score - length, perplexity, likelihood ratio - and is free to reverse it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trajweight.backbone import Backbone
+from trajweight.encoded import Encoded
+from trajweight.layout import Layout, forests, padded
+from trajweight.losses import OutputLayer, ReplyLosses, layouts, reply_means
+from trajweight.progress import Progress
+
+SCALARS = (
+    *("log_tokens", "log_turns"),
+    *("base_nll", "base_nll_first", "base_nll_later"),
+    *("real_nll", "real_nll_first", "real_nll_later"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What one pass of the frozen model leaves.
+
+    Attributes:
+        cached: Trunk activations of each trajectory, shape (t, d); None where there is no trunk.
+        embeddings: Mean last hidden state over the assistant tokens. Shape (n, d).
+        losses: Under the base model, over its whole vocabulary.
+    """
+
+    cached: list[Tensor] | None
+    embeddings: Tensor
+    losses: ReplyLosses
+
+
+@torch.no_grad()
+def frozen_pass(
+    backbone: Backbone,
+    encoded: Sequence[Encoded],
+    *,
+    pad_id: int,
+    forest_tokens: int,
+    progress: Progress,
+) -> Frozen:
+    """Run the whole model once over every trajectory; shared prefixes run once.
+
+    Args:
+        backbone: A model without an adapter.
+        encoded: The trajectories.
+        pad_id: Fills the cells after a trajectory's end.
+        forest_tokens: Cells of one forest at most; 0 when the model cannot take forests.
+        progress: Told of every trajectory.
+    """
+    output = OutputLayer(backbone)
+    n, width = len(encoded), backbone.model.config.get_text_config().hidden_size
+    embeddings = torch.zeros(n, width)
+    losses = ReplyLosses(*(torch.zeros(n) for _ in range(3)))
+    cached: list[Tensor] = [torch.empty(0)] * n
+    progress.start("frozen model", n)
+    batches = layouts(encoded, pad_id=pad_id, forest_tokens=forest_tokens, padded_tokens=8192)
+    for layout in batches:
+        hidden, trunk = _both_halves(backbone, layout)
+        there = layout.to(backbone.device)
+        tokens = output.losses(hidden[there.target_cell], there.target_id).cpu()
+        found = reply_means(tokens, layout)
+        losses.all[layout.members] = found.all
+        losses.first[layout.members] = found.first
+        losses.later[layout.members] = found.later
+        for member, place in zip(layout.members, there.places, strict=True):
+            said = torch.tensor(encoded[member].assistant_mask, device=hidden.device)
+            embeddings[member] = hidden[place][said].float().mean(0).cpu()
+            if trunk is not None:
+                cached[member] = trunk[place].clone()
+        progress.advance(len(layout.members))
+    progress.finish()
+    return Frozen(cached if backbone.depth else None, embeddings, losses)
+
+
+def _both_halves(backbone: Backbone, layout: Layout) -> tuple[Tensor, Tensor | None]:
+    """Last hidden states and trunk activations of every cell: (cells, d) each."""
+    there = layout.to(backbone.device)
+    with backbone.watch_trunk() as seen:
+        hidden = backbone.hidden(there.input_ids, there.attention, positions=there.positions)
+    return hidden.flatten(0, 1), seen[0].flatten(0, 1) if backbone.depth else None
+
+
+@torch.no_grad()
+def takes_forests(backbone: Backbone, encoded: Sequence[Encoded], *, pad_id: int) -> bool:
+    """Whether the model gives two trajectories in a forest the states they have side by side."""
+    pair = [_head_of(row, 48) for row in (encoded[0], encoded[-1])]
+    aside = padded(pair, pad_id=pad_id)
+    try:
+        forest = next(forests(pair, max_tokens=10_000))
+        expected, _ = _both_halves(backbone, aside)
+        found, _ = _both_halves(backbone, forest)
+    except (ValueError, RuntimeError, TypeError, NotImplementedError):
+        return False
+    left = torch.cat([expected[place] for place in aside.places]).float()
+    right = torch.cat([found[place] for place in forest.places]).float()
+    tolerance = 1e-3 if backbone.model.dtype == torch.float32 else 5e-2
+    return bool((left - right).norm() <= tolerance * left.norm())
+
+
+def _head_of(row: Encoded, length: int) -> Encoded:
+    return Encoded(row.input_ids[:length], row.assistant_mask[:length], row.turn_of_token[:length])
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMap:
+    """How embeddings and scalars become the head's features; fitted on training rows alone.
+
+    Attributes:
+        centre: Mean embedding. Shape (d,).
+        components: Principal components, unit rows. Shape (k, d).
+    """
+
+    centre: Tensor
+    components: Tensor
+
+    @classmethod
+    def fit(cls, embeddings: Tensor, *, components: int) -> FeatureMap:
+        """Principal components of the rows given: (n, d); fewer than asked when n or d is less."""
+        centre = embeddings.mean(0)
+        _, _, basis = torch.linalg.svd((embeddings - centre).double(), full_matrices=False)
+        basis = basis[: min(components, max(len(embeddings) - 1, 0))]
+        # A component's sign is arbitrary; fix it, so that the same rows give the same features.
+        largest = basis.gather(1, basis.abs().argmax(1, keepdim=True))
+        return cls(centre, (basis * largest.sign()).float())
+
+    @property
+    def names(self) -> list[str]:
+        """Name of every feature, in order."""
+        return [*(f"component_{i}" for i in range(len(self.components))), *SCALARS]
+
+    def features(
+        self,
+        embeddings: Tensor,
+        *,
+        n_tokens: Tensor,
+        n_turns: Tensor,
+        base: ReplyLosses,
+        real: ReplyLosses,
+    ) -> Tensor:
+        """Features of trajectories: embeddings (n, d) and scalars (n,) to (n, k + 8)."""
+        projected = (embeddings - self.centre) @ self.components.T
+        lengths = torch.stack([n_tokens.float().log(), n_turns.float().log()], dim=1)
+        return torch.cat([projected, lengths, base.stacked(), real.stacked()], dim=1)
+
+
+def adapter_tensors(linears: Sequence[nn.Linear]) -> list[Tensor]:
+    """A copy of an adapter's weights."""
+    return [linear.weight.detach().clone() for linear in linears]
+
+
+@torch.no_grad()
+def set_adapter(linears: Sequence[nn.Linear], tensors: Sequence[Tensor]) -> None:
+    """Put weights back into an adapter."""
+    for linear, tensor in zip(linears, tensors, strict=True):
+        linear.weight.copy_(tensor)

@@ -1,0 +1,449 @@
+"""From tokens to weights: the frozen pass, the adapter, the loop, the contest with uniform.
+
+The text wing hands over token rows and their roles; what comes back is numbers. A trained head
+leaves with everything needed to score rows it has never seen by forward passes alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trajweight.backbone import Backbone
+from trajweight.bilevel import InnerLevel, Learned, Problem, contest, learn
+from trajweight.config import ModelConfig, RunConfig
+from trajweight.encoded import Encoded
+from trajweight.errors import RunError
+from trajweight.features import (
+    FeatureMap,
+    Frozen,
+    adapter_tensors,
+    frozen_pass,
+    set_adapter,
+    takes_forests,
+)
+from trajweight.hypergradient import trainable_linears
+from trajweight.losses import OutputLayer, TrajectoryLosses
+from trajweight.models import LoadedModel
+from trajweight.progress import Progress
+from trajweight.reweighting import HeadShape, ReweightingHead
+
+#: Cells of one forest: attention grows with their square, saved prefixes with their number.
+FOREST_TOKENS_CPU, FOREST_TOKENS_GPU = 512, 2048
+ADAPTER_LAYERS_CPU = 2
+
+
+@dataclass(frozen=True)
+class Material:
+    """Token rows and what each is for; roles are positions in ``encoded``.
+
+    Attributes:
+        encoded: Every row that could be tokenised.
+        n_turns: Turns of each row, as read.
+        tasks: Task of each row.
+        real: Real training rows.
+        synthetic: Synthetic training rows.
+        validation: Rows of the outer loss.
+        dev: Rows that choose between weights; may be empty.
+        real_weight: What each real training row counts.
+    """
+
+    encoded: list[Encoded]
+    n_turns: list[int]
+    tasks: list[str]
+    real: list[int]
+    synthetic: list[int]
+    validation: list[int]
+    dev: list[int]
+    real_weight: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known of every row of the material afterwards.
+
+    Attributes:
+        scores: The head's output. Shape (n,).
+        weights: Of the synthetic rows, in their order, mean one. Shape (n_synthetic,).
+        embeddings: Shape (n, d).
+        base_nll: Loss under the base model, in nats a token. Shape (n,).
+    """
+
+    scores: Tensor
+    weights: Tensor
+    embeddings: Tensor
+    base_nll: Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What learning leaves.
+
+    Attributes:
+        scored: Scores and weights; the weights are one where uniform won.
+        head: Tensors of the trained head, for `score_rows`.
+        head_config: What is needed to use them.
+        trace: One line an outer step.
+        facts: For the report; see `trajweight.analysis.report.Learning`.
+    """
+
+    scored: Scored
+    head: dict[str, Tensor]
+    head_config: dict[str, Any]
+    trace: list[dict[str, float]]
+    facts: dict[str, Any]
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage, in the order the stages first ran."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of this block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 2)
+
+
+def learn_weights(
+    loaded: LoadedModel,
+    material: Material,
+    config: RunConfig,
+    *,
+    progress: Progress,
+    stopwatch: Stopwatch,
+) -> Outcome:
+    """Learn a weight for every synthetic training row.
+
+    Args:
+        loaded: The base model; it is frozen and gets an adapter.
+        material: Rows and roles; at least one validation and one synthetic row.
+        config: Settings.
+        progress: Told of stages and of every outer step.
+        stopwatch: Gets the time of every stage.
+
+    Raises:
+        DivergenceError: If training leaves the finite numbers.
+        ConfigError: If the model is of a kind that cannot be used.
+    """
+    with stopwatch.stage("frozen model"):
+        student = Student(loaded, config.model, material.encoded, progress)
+        frozen = student.freeze(progress)
+        linears = student.add_adapter(config.model, frozen, seed=config.seed)
+    problem = _problem(student, linears, material)
+    inner = InnerLevel(problem, config.inner, seed=config.seed)
+    before = problem.outer_loss()
+    with stopwatch.stage("warm-up"):
+        real_adapter = _learn_format(inner, config, progress)
+        start = inner.state()
+    with stopwatch.stage("features"):
+        mapped = FeatureMap.fit(
+            frozen.embeddings[[*material.real, *material.synthetic]],
+            components=config.outer.components,
+        )
+        features = student.features(mapped, frozen, material.n_turns, real_adapter, progress)
+    head = _new_head(features[material.synthetic], config)
+    with stopwatch.stage("bilevel loop"):
+        learned = _loop(inner, head, features[material.synthetic], config, progress)
+    with torch.no_grad():
+        scores = learned.head(features)
+        weights = learned.head.weights(scores[material.synthetic])
+    with stopwatch.stage("contest"):
+        results = _contest(inner, start, weights, material, config, progress)
+    wins = results["head"]["judge"] < results["uniform"]["judge"]
+    final = weights if wins else torch.ones_like(weights)
+    scored = Scored(scores, final, frozen.embeddings, frozen.losses.all)
+    tensors, described = _packed(learned.head, mapped, real_adapter, student, config)
+    facts = _facts(learned, results, before, material, student)
+    return Outcome(scored, tensors, described, learned.trace, facts)
+
+
+def score_rows(
+    loaded: LoadedModel,
+    encoded: list[Encoded],
+    n_turns: list[int],
+    synthetic: list[int],
+    *,
+    tensors: Mapping[str, Tensor],
+    head_config: Mapping[str, Any],
+    progress: Progress,
+    stopwatch: Stopwatch,
+) -> Scored:
+    """Score rows with a trained head, by forward passes alone.
+
+    Args:
+        loaded: The base model that the head was trained on.
+        encoded: The rows.
+        n_turns: Turns of each row.
+        synthetic: Positions of the rows that get weights; mean one over them.
+        tensors: From the run's head file.
+        head_config: From beside it.
+        progress: Told of stages.
+        stopwatch: Gets the time of every stage.
+
+    Raises:
+        RunError: If the model is not the one the head was trained on.
+    """
+    if head_config["model_fingerprint"] != loaded.fingerprint:
+        message = (
+            f"the head was trained on {head_config['model']} with fingerprint "
+            f"{head_config['model_fingerprint']}, and this is {loaded.name} with {loaded.fingerprint}"
+        )
+        raise RunError(message, hint="Pass the --model that the run was trained with.")
+    settings = ModelConfig(**head_config["adapter"])
+    with stopwatch.stage("frozen model"):
+        student = Student(loaded, settings, encoded, progress)
+        frozen = student.freeze(progress)
+        student.add_adapter(settings, frozen, seed=head_config["seed"])
+    head, mapped, real_adapter = _unpacked(tensors, head_config)
+    with stopwatch.stage("features"), torch.no_grad():
+        features = student.features(mapped, frozen, n_turns, real_adapter, progress)
+        scores = head(features)
+        weights = head.weights(scores[synthetic])
+    return Scored(scores, weights, frozen.embeddings, frozen.losses.all)
+
+
+class Student:
+    """The model at work on a set of rows: its trunk runs once, its top as often as needed."""
+
+    def __init__(
+        self, loaded: LoadedModel, config: ModelConfig, encoded: list[Encoded], progress: Progress
+    ) -> None:
+        """Cut the model where the settings say, and find out whether it takes forests."""
+        on_cpu = loaded.device.type == "cpu"
+        layers = Backbone.count_layers(loaded.model)
+        adapted = config.adapter_layers
+        if adapted is None:
+            adapted = min(ADAPTER_LAYERS_CPU, layers) if on_cpu else 0
+        self.backbone = Backbone(loaded.model, depth=layers - adapted if adapted else 0)
+        self.encoded = encoded
+        self.pad_id = int(loaded.tokenizer.pad_token_id)
+        self.forest_tokens = FOREST_TOKENS_CPU if on_cpu else FOREST_TOKENS_GPU
+        if not takes_forests(self.backbone, encoded, pad_id=self.pad_id):
+            self.forest_tokens = 0
+            progress.say("this model cannot share prefixes between rows; each row runs alone")
+        seen = config.vocabulary == "seen" or (config.vocabulary == "auto" and on_cpu)
+        self.vocabulary = self._seen_tokens() if seen else None
+        if self.vocabulary is not None:
+            progress.say(
+                f"the training loss chooses between the {len(self.vocabulary)} tokens that occur "
+                "in the data; --vocabulary full takes all"
+            )
+
+    def freeze(self, progress: Progress) -> Frozen:
+        """Run the base model once over every row."""
+        OutputLayer(self.backbone).require_faithful(self.backbone, self.encoded[0])
+        return frozen_pass(
+            self.backbone,
+            self.encoded,
+            pad_id=self.pad_id,
+            forest_tokens=self.forest_tokens,
+            progress=progress,
+        )
+
+    def add_adapter(self, config: ModelConfig, frozen: Frozen, *, seed: int) -> list[nn.Linear]:
+        """Put an adapter on the top, and feed the top from the cache from now on."""
+        self.backbone.add_adapter(rank=config.rank, alpha=config.alpha, seed=seed)
+        self.linears = trainable_linears(self.backbone.model)
+        self.losses = self._losses(frozen, OutputLayer(self.backbone, tokens=self.vocabulary))
+        self.full_losses = self._losses(frozen, OutputLayer(self.backbone))
+        return self.linears
+
+    def features(
+        self,
+        mapped: FeatureMap,
+        frozen: Frozen,
+        n_turns: Sequence[int],
+        real_adapter: Sequence[Tensor],
+        progress: Progress,
+    ) -> Tensor:
+        """Features of every row; without a real adapter the base model stands in for it: (n, f)."""
+        real = frozen.losses
+        if real_adapter:
+            progress.start("features")
+            now = adapter_tensors(self.linears)
+            set_adapter(self.linears, real_adapter)
+            real = self.full_losses.replies(range(len(self.encoded)))
+            set_adapter(self.linears, now)
+            progress.finish()
+        lengths = torch.tensor([len(row.input_ids) for row in self.encoded])
+        return mapped.features(
+            frozen.embeddings,
+            n_tokens=lengths,
+            n_turns=torch.tensor(n_turns),
+            base=frozen.losses,
+            real=real,
+        )
+
+    def _losses(self, frozen: Frozen, output: OutputLayer) -> TrajectoryLosses:
+        return TrajectoryLosses(
+            self.backbone,
+            self.encoded,
+            frozen.cached,
+            output=output,
+            pad_id=self.pad_id,
+            forest_tokens=self.forest_tokens,
+        )
+
+    def _seen_tokens(self) -> Tensor:
+        return torch.tensor(sorted({token for row in self.encoded for token in row.input_ids}))
+
+
+def _problem(student: Student, linears: list[nn.Linear], material: Material) -> Problem:
+    tasks = Counter(material.tasks[row] for row in material.validation)
+    share = [1 / (len(tasks) * tasks[material.tasks[row]]) for row in material.validation]
+    return Problem(
+        apart=student.losses.apart,
+        accumulate=student.losses.accumulate,
+        evaluate=student.losses.evaluate,
+        linears=linears,
+        real=material.real,
+        synthetic=material.synthetic,
+        validation=material.validation,
+        validation_share=torch.tensor(share),
+        real_weight=material.real_weight,
+    )
+
+
+def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> list[Tensor]:
+    """Train on real rows alone, then on all with uniform weights; gives back the real adapter.
+
+    While the adapter still learns the format, the outer gradient speaks of format and length;
+    only afterwards does it speak of content.
+    """
+    problem, settings = inner.problem, config.inner
+    steps = settings.real_steps if problem.real else 0
+    progress.start("warm-up", steps + settings.warmup_steps)
+    if steps:
+        for _, rows in zip(range(steps), inner.batches(problem.real, size=settings.batch_size)):
+            progress.advance(loss=inner.step(rows, torch.ones(len(rows))))
+    else:
+        progress.say("no real training rows: the features lack the likelihood under real data")
+    real_adapter = adapter_tensors(problem.linears) if steps else []
+    everything = [*problem.real, *problem.synthetic]
+    batches = inner.batches(everything, size=2 * settings.batch_size)
+    for _, rows in zip(range(settings.warmup_steps), batches):
+        progress.advance(loss=inner.step(rows, torch.ones(len(rows))))
+    progress.finish()
+    return real_adapter
+
+
+def _new_head(features: Tensor, config: RunConfig) -> ReweightingHead:
+    shape = HeadShape(features.shape[1], hidden=config.outer.hidden, w_min=config.outer.w_min)
+    return ReweightingHead(
+        shape,
+        mean=features.mean(0),
+        scale=features.std(0, unbiased=False),
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+
+
+def _loop(
+    inner: InnerLevel, head: ReweightingHead, features: Tensor, config: RunConfig, progress: Progress
+) -> Learned:
+    progress.start("bilevel loop", config.outer.max_steps)
+
+    def watch(facts: dict[str, float]) -> None:
+        progress.advance(outer_loss=facts["outer_loss"], ess=facts["ess_share"])
+
+    learned = learn(inner, head, features, config.outer, watch=watch)
+    progress.finish()
+    return learned
+
+
+def _contest(
+    inner: InnerLevel,
+    start: dict[str, Any],
+    weights: Tensor,
+    material: Material,
+    config: RunConfig,
+    progress: Progress,
+) -> dict[str, dict[str, float]]:
+    progress.start("contest with uniform weights")
+    results = contest(
+        inner,
+        start,
+        {"uniform": torch.ones_like(weights), "head": weights},
+        steps=config.outer.contest_steps,
+        judge=material.dev or material.validation,
+    )
+    progress.finish()
+    return results
+
+
+def _facts(
+    learned: Learned,
+    results: Mapping[str, Mapping[str, float]],
+    before: float,
+    material: Material,
+    student: Student,
+) -> dict[str, Any]:
+    uniform, head = results["uniform"], results["head"]
+    facts: dict[str, Any] = {
+        "mode": "learned",
+        "selected": "head" if head["judge"] < uniform["judge"] else "uniform",
+        "objective": "imitate the real validation trajectories (mean NLL, tasks alike)",
+        "base_outer_loss": before,
+        "uniform_outer_loss": uniform["outer"],
+        "weighted_outer_loss": head["outer"],
+        "outer_steps": len(learned.trace),
+        "stopped_because": learned.stopped_because,
+        "trunk_layers": student.backbone.depth,
+        "vocabulary": "full" if student.vocabulary is None else f"seen ({len(student.vocabulary)})",
+    }
+    if material.dev:
+        facts |= {"uniform_dev_loss": uniform["judge"], "weighted_dev_loss": head["judge"]}
+    return facts
+
+
+def _packed(
+    head: ReweightingHead,
+    mapped: FeatureMap,
+    real_adapter: Sequence[Tensor],
+    student: Student,
+    config: RunConfig,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and settings that `_unpacked` builds a working head from."""
+    tensors = {f"head.{name}": value for name, value in head.state_dict().items()}
+    tensors |= {"map.centre": mapped.centre, "map.components": mapped.components}
+    tensors |= {f"adapter.{i:04d}": value for i, value in enumerate(real_adapter)}
+    layers = len(student.backbone.layers)
+    adapter = ModelConfig(
+        **{
+            **asdict(config.model),
+            "adapter_layers": layers - student.backbone.depth if student.backbone.depth else 0,
+        }
+    )
+    described = {
+        "shape": asdict(head.shape),
+        "features": mapped.names,
+        "adapter": asdict(adapter),
+        "seed": config.seed,
+    }
+    return tensors, described
+
+
+def _unpacked(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> tuple[ReweightingHead, FeatureMap, list[Tensor]]:
+    own = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
+    head = ReweightingHead(
+        HeadShape(**config["shape"]), mean=own["mean"], scale=own["scale"], generator=torch.Generator()
+    )
+    head.load_state_dict(own)
+    head.requires_grad_(False)
+    adapter = [tensors[name] for name in sorted(tensors) if name.startswith("adapter.")]
+    return head, FeatureMap(tensors["map.centre"], tensors["map.components"]), adapter
