@@ -1,0 +1,309 @@
+"""One run as one set of facts: what the terminal shows, ``--json`` prints and scripts read.
+
+`build_report` gathers the facts when the run ends; `report_facts` reads them back. Every surface
+renders these facts and computes none of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+
+import numpy as np
+import polars as pl
+
+from trajweight.analysis.alignment import Alignment, alignment
+from trajweight.analysis.correlations import WARN_BEYOND, rank_correlations
+from trajweight.analysis.ess import spread, spread_by, top_mass
+from trajweight.analysis.excerpts import excerpt
+from trajweight.manifest import SCHEMA_VERSION, SEMANTICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trajweight.run import Run
+
+#: Lower edges of the histogram's bars, the same for all sources and runs; the last bar is open.
+BIN_EDGES: Final = tuple(i / 5 for i in range(16))
+#: Below this share of effective rows few trajectories hold the mass.
+LOW_ESS: Final = 0.2
+#: Fewer real trajectories than this cannot tell weights from luck.
+MIN_VALIDATION: Final = 20
+#: Trajectories listed at either end.
+N_LISTED: Final = 10
+#: Reasons listed by name; the rest are summed up.
+_N_REASONS: Final = 6
+_CORRELATED: Final = {
+    "n_tokens": "the length in tokens",
+    "n_turns": "the number of turns",
+    "base_nll": "the loss of the base model",
+}
+
+
+class Learning(TypedDict, total=False):
+    """What the learning loop knows and the run's tables do not tell; every key may be missing.
+
+    Losses are mean negative log-likelihoods, in nats a token. Other keys are kept as they are.
+    """
+
+    mode: Literal["learned", "applied"]  # applied: a head of another run gave the weights
+    selected: Literal["head", "uniform"]
+    why_uniform: str  # a sentence, where uniform weights were taken without a contest
+    model: str
+    objective: str
+    base_outer_loss: float  # on validation rows, before any training
+    uniform_outer_loss: float  # after training with uniform weights
+    weighted_outer_loss: float  # after training with the learned weights
+    base_dev_loss: float
+    uniform_dev_loss: float
+    weighted_dev_loss: float
+    outer_steps: int
+    stopped_because: str
+    seconds: dict[str, float]  # by stage, in the order they ran
+    warnings: list[str]
+    notes: list[str]
+
+
+def build_report(run: Run, learning: Learning | Mapping[str, Any]) -> dict[str, Any]:
+    """Gather the facts of a run whose tables are in place; nothing is written.
+
+    Args:
+        run: The run; ``features.parquet`` may be missing, then less can be said.
+        learning: See `Learning`.
+
+    Returns:
+        Values ready for JSON; a number that is not finite is None.
+
+    Raises:
+        RunError: If the run lacks its trajectories or weights.
+    """
+    rows = _rows(run)
+    train = rows.filter(pl.col("split") == "train")
+    learned = train.filter(pl.col("origin") == "synthetic")
+    facts: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "semantics": SEMANTICS,
+        "read": _read_facts(run, rows),
+        "weights": _weight_facts(train, learned),
+        "learning": _learning_facts(rows, learning),
+        "alignment": _alignment_facts(rows, learned),
+        "correlations": [
+            {**asdict(found), "suspicious": found.is_suspicious}
+            for found in rank_correlations(learned, list(_CORRELATED))
+        ],
+        **_extremes(learned),
+    }
+    facts["headline"] = headline(facts)
+    facts["warnings"] = [*learning.get("warnings", ()), *_warnings(facts)]
+    return dict(_finite(facts))
+
+
+def report_facts(run: Run) -> dict[str, Any]:
+    """The facts a run left in ``report.json``.
+
+    Raises:
+        RunError: If the run did not finish, or a newer tool wrote it.
+    """
+    return run.report()
+
+
+def headline(facts: Mapping[str, Any]) -> str:
+    """One sentence that states the finding; an honest no where weights did not help."""
+    learning, whole = facts["learning"], facts["weights"]["overall"]
+    count = f"{whole['n']} synthetic trajectories"
+    worth = f"{count} count as {whole['ess']:.0f} (ESS/n {whole['ess_fraction']:.2f})"
+    if whole["n"] == 0:
+        return "There are no synthetic training trajectories, so there was nothing to weigh."
+    if learning.get("mode") == "applied":
+        return f"A trained head weighed these trajectories: {worth}."
+    uniform, weighted = learning.get("uniform_dev_loss"), learning.get("weighted_dev_loss")
+    if learning.get("selected") == "uniform":
+        if learning.get("why_uniform"):
+            return f"Weights were not learned: {learning['why_uniform'].rstrip('.')}."
+        losses = "" if uniform is None or weighted is None else f" ({weighted:.4f}, {uniform:.4f})"
+        return (
+            f"Weighting does not help here: on dev tasks no learned weights did better than "
+            f"uniform ones{losses}, so all {count} keep weight 1."
+        )
+    if uniform is None or weighted is None:
+        return f"Weights were learned: {worth}."
+    change = 100.0 * (weighted - uniform) / uniform if uniform else 0.0
+    verdict = "Weighting helps" if weighted < uniform else "Weighting does not help"
+    return (
+        f"{verdict}: dev loss is {weighted:.4f} with learned weights and {uniform:.4f} with "
+        f"uniform ones ({change:+.1f}%); {worth}."
+    )
+
+
+def _rows(run: Run) -> pl.DataFrame:
+    """One row a trajectory with its weight, messages, base loss and embedding where known."""
+    messages = run.table("trajectories").select("traj_id", "messages_json")
+    rows = run.table("weights").join(messages, on="traj_id", how="left", maintain_order="left")
+    if run.has("features.parquet"):
+        features = run.table("features").select("traj_id", "base_nll", "embedding")
+        return rows.join(features, on="traj_id", how="left", maintain_order="left")
+    empty: dict[str, pl.DataType] = {"base_nll": pl.Float64(), "embedding": pl.List(pl.Float32)}
+    return rows.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in empty.items())
+
+
+def _read_facts(run: Run, rows: pl.DataFrame) -> dict[str, Any]:
+    """What came in, and where it went; read = kept + rejected."""
+    rejected, excluded = run.rows("rejected"), run.rows("excluded")
+    places = rows.group_by("origin", "split").len(name="n").sort("origin", "split")
+    return {
+        "read": rows.height + len(rejected),
+        "kept": rows.height,
+        "rejected": len(rejected),
+        "by_origin_and_split": places.to_dicts(),
+        "rejected_because": _reasons(rejected),
+        "excluded_because": _reasons(excluded),
+    }
+
+
+def _reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Kinds of reasons with their counts, the most frequent first; a lone one in full."""
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        reason = str(row.get("reason", "no reason given"))
+        kinds.setdefault(_kind(reason), []).append(reason)
+    ranked = sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0]))
+    found = [
+        {"reason": kind if len(set(told)) > 1 else told[0], "n": len(told)}
+        for kind, told in ranked[:_N_REASONS]
+    ]
+    others = sum(len(told) for _, told in ranked[_N_REASONS:])
+    return [*found, {"reason": "other reasons", "n": others}] if others else found
+
+
+def _kind(reason: str) -> str:
+    """A reason without the numbers and the row it names, so that like reasons count as one."""
+    return re.sub(r"\d+", "N", re.sub(r" row \S.*", " row", reason, flags=re.DOTALL))
+
+
+def _weight_facts(train: pl.DataFrame, learned: pl.DataFrame) -> dict[str, Any]:
+    """Spread and histogram, overall and by source; the real rows' part of the mass."""
+    weights = learned["weight"].to_numpy()
+    real = train.filter(pl.col("origin") == "real")["weight"]
+    mass = float(train["weight"].sum())
+    n_tenth = math.ceil(len(weights) / 10)
+    return {
+        "overall": {
+            **asdict(spread(weights)),
+            "max": float(weights.max()) if len(weights) else None,
+            "n_zero": int((weights == 0).sum()),
+            "top_tenth_mass": top_mass(weights, n_tenth),
+            "counts": _histogram(weights),
+        },
+        "sources": [
+            {
+                "source": source,
+                **asdict(found),
+                "counts": _histogram(
+                    learned.filter(pl.col("source") == source)["weight"].to_numpy()
+                ),
+            }
+            for source, found in spread_by(learned, "source").items()
+        ],
+        "bin_edges": list(BIN_EDGES),
+        "real_train": {
+            "n": len(real),
+            "weight": real[0] if len(real) else None,
+            "mass_share": float(real.sum()) / mass if mass else 0.0,
+        },
+    }
+
+
+def _histogram(weights: np.ndarray[Any, Any]) -> list[int]:
+    """Counts in the fixed bins; rounded first, so that a mean of one made by division is one."""
+    edges = np.array([*BIN_EDGES, np.inf])
+    return [int(n) for n in np.histogram(np.round(weights, 9), bins=edges)[0]]
+
+
+def _learning_facts(rows: pl.DataFrame, learning: Mapping[str, Any]) -> dict[str, Any]:
+    """What the loop told, and how many real rows it had to learn from and be judged by."""
+    real = rows.filter(pl.col("origin") == "real")
+    counts = {
+        f"n_{split}": real.filter(pl.col("split") == split).height
+        for split in ("validation", "dev", "test")
+    }
+    return {**counts, **{key: value for key, value in learning.items() if key != "warnings"}}
+
+
+def _alignment_facts(rows: pl.DataFrame, learned: pl.DataFrame) -> dict[str, Any]:
+    """Distance from the real rows that the weights were not fitted to, where these suffice."""
+    real = rows.filter((pl.col("origin") == "real") & pl.col("embedding").is_not_null())
+    unseen = real.filter(pl.col("split").is_in(["dev", "test"]))
+    against = "real dev and test rows" if unseen.height >= MIN_VALIDATION else "all real rows"
+    chosen = unseen if unseen.height >= MIN_VALIDATION else real
+    synthetic = learned.filter(pl.col("embedding").is_not_null())
+    found: Alignment | None = None
+    if min(chosen.height, synthetic.height) >= 2:
+        weights = synthetic["weight"].to_numpy()
+        found = alignment(_matrix(synthetic), weights, _matrix(chosen))
+    if found is None:
+        return {"measured": False, "why": "too few rows with an embedding on one side"}
+    numbers = {**asdict(found), "gain": found.gain}
+    return {"measured": True, "measure": "energy distance", "against": against, **numbers}
+
+
+def _matrix(rows: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The embeddings as an array. Shape (n, d)."""
+    return np.asarray(rows["embedding"].to_list(), dtype=np.float64)
+
+
+def _extremes(learned: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The heaviest and the lightest, none of them twice; no lists where all weigh the same."""
+    if learned["weight"].n_unique() < 2:
+        return {"highest": [], "lowest": []}
+    ranked = learned.sort("weight", "traj_id", descending=[True, False])
+    n = min(N_LISTED, (ranked.height + 1) // 2)
+    lowest = ranked.tail(min(n, ranked.height - n)).reverse()
+    return {"highest": _listed(ranked.head(n)), "lowest": _listed(lowest)}
+
+
+def _listed(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows as the list shows them."""
+    keep = ("traj_id", "source", "weight", "n_turns", "n_tokens")
+    return [
+        {**{key: row[key] for key in keep}, "line": excerpt(row["messages_json"])}
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _warnings(facts: Mapping[str, Any]) -> list[str]:
+    """What the user should not miss."""
+    found, learning, whole = [], facts["learning"], facts["weights"]["overall"]
+    if learning.get("mode") != "applied" and learning["n_validation"] < MIN_VALIDATION:
+        found.append(
+            f"Only {learning['n_validation']} real validation trajectories; below "
+            f"{MIN_VALIDATION} weights cannot be told from luck."
+        )
+    if whole["n"] and whole["ess_fraction"] < LOW_ESS:
+        found.append(
+            f"ESS/n is {whole['ess_fraction']:.2f}: a tenth of the synthetic trajectories holds "
+            f"{whole['top_tenth_mass']:.0%} of the mass."
+        )
+    found += [
+        f"The weight follows {_CORRELATED[fact['column']]} (rank correlation "
+        f"{fact['rho']:+.2f}, beyond {WARN_BEYOND}); check that it is quality that is weighed, "
+        f"not only length or format."
+        for fact in facts["correlations"]
+        if fact["suspicious"]
+    ]
+    aligned = facts["alignment"]
+    if aligned["measured"] and aligned["gain"] < -2.0 * aligned["gain_error"]:
+        found.append("The weighted synthetic set lies further from the real one than unweighted.")
+    if facts["read"]["rejected"]:
+        found.append(f"{facts['read']['rejected']} rows were rejected; see rejected.jsonl.")
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """The same facts with None for every number that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

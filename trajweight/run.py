@@ -1,0 +1,305 @@
+"""The run folder: everything one run leaves behind, in open formats, under fixed names.
+
+    manifest.json        what was run: versions, arguments, seeds, input hashes, counts
+    config.toml          the resolved settings
+    trajectories.parquet every row that was kept
+    rejected.jsonl       every row that was not, with file, line and reason
+    excluded.jsonl       kept rows that may not train, with the reason
+    features.parquet     what the frozen model saw: base loss and embedding
+    weights.parquet      the result; see `trajweight.weights`
+    trace.jsonl          one line an outer step
+    head.safetensors     the reweighting head, with head.json beside it
+    report.json          the facts of the report
+
+The manifest is written first with status "started" and last with status "finished"; it is what
+makes a folder a run, so only a folder that has one is ever cleared.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
+
+import orjson
+import polars as pl
+
+from trajweight.errors import ConfigError, RunError
+from trajweight.files import PART_SUFFIX, json_line, sha256_of, write_atomically, write_jsonl
+from trajweight.manifest import SCHEMA_VERSION, now, standing_facts
+from trajweight.weights import check_weight_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from torch import Tensor
+
+TableName = Literal["trajectories", "features", "weights"]
+RowsName = Literal["rejected", "excluded", "trace"]
+
+TABLES: Final[tuple[TableName, ...]] = ("trajectories", "features", "weights")
+ROWS: Final[tuple[RowsName, ...]] = ("rejected", "excluded", "trace")
+MANIFEST, CONFIG, REPORT = "manifest.json", "config.toml", "report.json"
+HEAD, HEAD_CONFIG = "head.safetensors", "head.json"
+#: Every name a run may write; with force, these and nothing else are removed.
+RUN_FILES: Final[tuple[str, ...]] = (
+    *(MANIFEST, CONFIG, REPORT, HEAD, HEAD_CONFIG),
+    *(f"{name}.parquet" for name in TABLES),
+    *(f"{name}.jsonl" for name in ROWS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder, and what can be put into it and taken out.
+
+    Attributes:
+        folder: Where it stands.
+    """
+
+    folder: Path
+
+    def save_manifest(self, facts: Mapping[str, Any], *, status: str = "finished") -> None:
+        """Write the manifest; what every manifest holds (versions, semantics) is added here."""
+        standing = {**standing_facts(), "status": status}
+        write_atomically(self.folder / MANIFEST, _json({**standing, **facts}))
+
+    def save_config(self, text: str) -> None:
+        """Write the resolved settings, as TOML text."""
+        write_atomically(self.folder / CONFIG, text.encode())
+
+    def save_table(self, name: TableName, table: pl.DataFrame) -> None:
+        """Write a table as Parquet; the same rows give the same bytes.
+
+        Raises:
+            DataError: If it is the weight table and breaks one of its laws.
+        """
+        if name == "weights":
+            check_weight_table(table)
+        write_parquet(self.folder / f"{name}.parquet", table)
+
+    def save_rows(self, name: RowsName, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Write a list of JSON objects whole; gives back how many."""
+        return write_jsonl(self.folder / f"{name}.jsonl", rows)
+
+    def append_trace(self, step: Mapping[str, Any]) -> None:
+        """Add the line of one outer step, on disk as soon as the call returns."""
+        with (self.folder / "trace.jsonl").open("ab") as stream:
+            stream.write(json_line(step))
+
+    def save_report(self, facts: Mapping[str, Any]) -> None:
+        """Write the facts of the report."""
+        write_atomically(self.folder / REPORT, _json(facts))
+
+    def save_head(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+        """Write the head as safetensors, and its config with the hash that ties both together."""
+        from safetensors.torch import save
+
+        flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        mark = {"trajweight.schema_version": SCHEMA_VERSION}
+        write_atomically(self.folder / HEAD, save(flat, metadata=mark))
+        digest = sha256_of(self.folder / HEAD)
+        tied = {"schema_version": SCHEMA_VERSION, "head_sha256": digest, **config}
+        write_atomically(self.folder / HEAD_CONFIG, _json(tied))
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it was written."""
+        return self._object(MANIFEST)
+
+    def report(self) -> dict[str, Any]:
+        """The facts of the report."""
+        return self._object(REPORT)
+
+    def table(self, name: TableName) -> pl.DataFrame:
+        """One of the tables; the weight table is held to its laws again."""
+        path = self.path_of(f"{name}.parquet")
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            message = f"is no Parquet file that can be read: {error}"
+            raise RunError(message, path=path, hint=_AGAIN) from error
+        if name == "weights":
+            check_weight_table(table)
+        return table
+
+    def rows(self, name: RowsName) -> list[dict[str, Any]]:
+        """The objects of one of the JSONL files; none where the run had no cause to write it."""
+        path = self.folder / f"{name}.jsonl"
+        if not path.exists():
+            return []
+        with path.open("rb") as stream:
+            return [_parse(line, path, number) for number, line in enumerate(stream, start=1)]
+
+    def head(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The head's tensors and its config.
+
+        Raises:
+            RunError: If there is none, or tensors and config are of different runs.
+        """
+        from safetensors.torch import load_file
+
+        path, config = self.path_of(HEAD), self._object(HEAD_CONFIG)
+        if config.get("head_sha256") != sha256_of(path):
+            message = f"does not belong to {HEAD_CONFIG}: the hash written there is another"
+            raise RunError(message, path=path, hint=_AGAIN)
+        return load_file(path), config
+
+    def has(self, name: str) -> bool:
+        """Whether the folder holds this file."""
+        return (self.folder / name).is_file()
+
+    def path_of(self, name: str) -> Path:
+        """The path of one of the run's files.
+
+        Raises:
+            RunError: If the run did not leave it.
+        """
+        if not self.has(name):
+            finished = self.has(MANIFEST) and self.manifest().get("status") == "finished"
+            why = "this run did not make one" if finished else "the run did not finish"
+            msg = f"the run has no {name}; {why}"
+            raise RunError(msg, path=self.folder, hint=_AGAIN)
+        return self.folder / name
+
+    def _object(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run whose schema this version understands."""
+        path = self.path_of(name)
+        found = _parse(path.read_bytes(), path, None)
+        _require_known_schema(found.get("schema_version"), path)
+        return found
+
+
+def create_run(out: Path, *, force: bool) -> Run:
+    """Make the folder of a new run, marked as started.
+
+    Args:
+        out: The folder; it must be empty or not there.
+        force: Take a folder that holds a run: the files of that run are removed, all others stay.
+
+    Raises:
+        ConfigError: If the folder may not be used.
+    """
+    if out.exists() and not out.is_dir():
+        message = f"{out} is a file; a run needs a folder."
+        raise ConfigError(message, hint="Give another --out.")
+    entries = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if entries and not force:
+        message = f"{out} is not empty: it holds {_some(entries)}."
+        raise ConfigError(message, hint="--force or another --out")
+    taken = [name for name in entries if name in RUN_FILES]
+    if taken and not _is_run(out):
+        message = f"{out} holds {_some(taken)}, and no run of trajweight wrote that."
+        raise ConfigError(message, hint="Move it away, or give another --out.")
+    if _is_run(out):
+        _remove_run_files(out)
+    run = Run(out)
+    run.save_manifest({"started": now()}, status="started")
+    return run
+
+
+def load_run(path: Path) -> Run:
+    """Open the folder of a run.
+
+    Raises:
+        RunError: If there is no folder, if it is not a run, or if a newer tool wrote it.
+    """
+    if not path.exists():
+        msg = "there is no such folder"
+        raise RunError(msg, path=path, hint=_MAKE)
+    if not path.is_dir():
+        message = "this is a file; a run is a folder with a manifest.json"
+        raise RunError(message, path=path, hint=_MAKE)
+    run = Run(path)
+    if not run.has(MANIFEST):
+        message = "this folder is not a run: it has no manifest.json"
+        raise RunError(message, path=path, hint=_MAKE)
+    if run.manifest().get("tool") != "trajweight":
+        message = "this folder is not a run: trajweight did not write its manifest.json"
+        raise RunError(message, path=path, hint=_MAKE)
+    return run
+
+
+def write_parquet(path: Path, table: pl.DataFrame) -> None:
+    """Write a table as zstd Parquet with the schema's version in its footer.
+
+    The table is brought into one chunk first, so equal tables give equal bytes however they were
+    put together.
+    """
+
+    def fill(stream: IO[bytes]) -> None:
+        table.rechunk().write_parquet(
+            stream,
+            compression="zstd",
+            row_group_size=65_536,
+            metadata={"trajweight.schema_version": SCHEMA_VERSION},
+        )
+
+    write_atomically(path, fill)
+
+
+_MAKE: Final = "Make a run with `trajweight score DATA --out FOLDER`, then give that folder."
+_AGAIN: Final = "Run it again into the same folder with --force."
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether this tool wrote the folder's manifest, of whatever version."""
+    try:
+        found = orjson.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("tool") == "trajweight"
+
+
+def _remove_run_files(folder: Path) -> None:
+    """Remove what a run owns, the manifest last, and what an interrupted write left behind."""
+    for name in reversed(RUN_FILES):
+        (folder / name).unlink(missing_ok=True)
+        for part in folder.glob(f".{name}.*{PART_SUFFIX}"):
+            part.unlink(missing_ok=True)
+
+
+def _require_known_schema(version: object, path: Path) -> None:
+    """Older and equal majors can be read; a newer one may mean other things by the same names."""
+    major = str(version).partition(".")[0]
+    if not major.isdigit():
+        msg = f"has the schema version {version!r}, which is none"
+        raise RunError(msg, path=path, hint=_AGAIN)
+    if int(major) > int(SCHEMA_VERSION.partition(".")[0]):
+        message = f"has the schema version {version}; this trajweight reads up to {SCHEMA_VERSION}"
+        raise RunError(message, path=path, hint="Upgrade trajweight to read this run.")
+
+
+def _parse(text: bytes, path: Path, line: int | None) -> dict[str, Any]:
+    """A JSON object of ours, or an error that names its place."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        msg = f"is not JSON: {error}"
+        raise RunError(msg, path=path, line=line, hint=_AGAIN) from error
+    if not isinstance(found, dict):
+        msg = "is not a JSON object"
+        raise RunError(msg, path=path, line=line, hint=_AGAIN)
+    return found
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    """Strict JSON to be read by people too; numbers that are not finite become null."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(dict(facts), default=_plain, option=options | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(value: object) -> object:
+    """Arguments may hold paths, sets and tuples' kin."""
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, Path):
+        return str(value)
+    msg = f"{type(value).__name__} has no place in JSON"
+    raise TypeError(msg)
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few names, and how many more."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
