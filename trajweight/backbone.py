@@ -7,6 +7,7 @@ is no trunk and the top is the whole model, fed from token ids: the same code, a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,7 +77,9 @@ class Backbone:
             for name, module in self.model.named_modules()
             if isinstance(module, nn.Linear) and self._is_top(name)
         ]
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            # peft asks transformers by a name that transformers is about to drop.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
             torch.manual_seed(seed)
             settings = LoraConfig(r=rank, lora_alpha=int(alpha), target_modules=names)
             self.adapted = get_peft_model(self.model, settings, autocast_adapter_dtype=True)

@@ -14,7 +14,10 @@ A message says where, what with the value found, and how to mend it.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class TrajweightError(Exception):
@@ -54,7 +57,12 @@ class DataError(TrajweightError):
     code = "data"
 
     def __init__(
-        self, message: str, *, path: Path | str | None = None, line: int | None = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        path: Path | str | None = None,
+        line: int | None = None,
+        hint: str = "",
     ) -> None:
         """Put the place before the message; ``line`` counts from 1."""
         place = ":".join(str(part) for part in (path, line) if part is not None)

@@ -63,7 +63,7 @@ def frozen_pass(
     output = OutputLayer(backbone)
     n, width = len(encoded), backbone.model.config.get_text_config().hidden_size
     embeddings = torch.zeros(n, width)
-    losses = ReplyLosses(*(torch.zeros(n) for _ in range(3)))
+    losses = ReplyLosses.zeros(n)
     cached: list[Tensor] = [torch.empty(0)] * n
     progress.start("frozen model", n)
     batches = layouts(encoded, pad_id=pad_id, forest_tokens=forest_tokens, padded_tokens=8192)
@@ -71,10 +71,7 @@ def frozen_pass(
         hidden, trunk = _both_halves(backbone, layout)
         there = layout.to(backbone.device)
         tokens = output.losses(hidden[there.target_cell], there.target_id).cpu()
-        found = reply_means(tokens, layout)
-        losses.all[layout.members] = found.all
-        losses.first[layout.members] = found.first
-        losses.later[layout.members] = found.later
+        losses.put(layout.members, reply_means(tokens, layout))
         for member, place in zip(layout.members, there.places, strict=True):
             said = torch.tensor(encoded[member].assistant_mask, device=hidden.device)
             embeddings[member] = hidden[place][said].float().mean(0).cpu()

@@ -32,6 +32,16 @@ class ReplyLosses:
     first: Tensor
     later: Tensor
 
+    @classmethod
+    def zeros(cls, n: int) -> ReplyLosses:
+        """Losses to be filled in."""
+        return cls(torch.zeros(n), torch.zeros(n), torch.zeros(n))
+
+    def put(self, rows: Sequence[int], found: ReplyLosses) -> None:
+        """Fill in the losses of some rows."""
+        for name in ("all", "first", "later"):
+            getattr(self, name)[rows] = getattr(found, name).float()
+
     def stacked(self) -> Tensor:
         """The three as columns. Shape (n, 3)."""
         return torch.stack([self.all, self.first, self.later], dim=1)
@@ -68,8 +78,9 @@ class OutputLayer:
         return nn.functional.cross_entropy(self.logits(hidden), targets, reduction="none")
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """What the model itself makes of hidden states, in fp32: (k, d) to (k, v)."""
-        logits: Tensor = self.layer(hidden.to(self.layer.weight.dtype)).float() * self.factor
+        """What the model itself makes of hidden states, in fp32 or better: (k, d) to (k, v)."""
+        logits: Tensor = self.layer(hidden.to(self.layer.weight.dtype)) * self.factor
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits if self.soft_cap is None else self.soft_cap * (logits / self.soft_cap).tanh()
 
     def require_faithful(self, backbone: Backbone, row: Encoded) -> None:
@@ -145,12 +156,9 @@ class TrajectoryLosses:
     @torch.no_grad()
     def replies(self, rows: Sequence[int]) -> ReplyLosses:
         """Losses of each row over all, first and later replies, without gradients."""
-        parts = ReplyLosses(*(torch.zeros(len(rows)) for _ in range(3)))
+        parts = ReplyLosses.zeros(len(rows))
         for layout in self._layouts(rows):
-            tokens = self._tokens(layout, rows).cpu()
-            found = reply_means(tokens, layout)
-            for whole, part in zip(_columns(parts), _columns(found), strict=True):
-                whole[layout.members] = part
+            parts.put(layout.members, reply_means(self._tokens(layout, rows).cpu(), layout))
         return parts
 
     def _member_losses(self, layout: Layout, rows: Sequence[int]) -> Tensor:
@@ -208,10 +216,10 @@ def reply_means(tokens: Tensor, layout: Layout) -> ReplyLosses:
     """Means over all, first and later replies of each member: token losses (k,) to (n,) each."""
     n, member, turn = len(layout.members), layout.target_member, layout.target_turn
     everything = _means(tokens, member, n)
-    first_turn = torch.full((n,), 2**31).scatter_reduce(0, member, turn, "amin")
+    first_turn = torch.full((n,), torch.iinfo(turn.dtype).max).scatter_reduce(0, member, turn, "amin")
     is_first = turn == first_turn[member]
     first = _means(tokens[is_first], member[is_first], n)
-    counts = torch.zeros(n).index_add(0, member[~is_first], torch.ones(int((~is_first).sum())))
+    counts = torch.bincount(member[~is_first], minlength=n)
     later = torch.where(counts > 0, _means(tokens[~is_first], member[~is_first], n), everything)
     return ReplyLosses(everything, first, later)
 
@@ -222,6 +230,3 @@ def _means(values: Tensor, groups: Tensor, n: int) -> Tensor:
     counts = torch.bincount(groups, minlength=n).clamp_min(1).to(values.dtype)
     return sums / counts
 
-
-def _columns(losses: ReplyLosses) -> tuple[Tensor, Tensor, Tensor]:
-    return losses.all, losses.first, losses.later

@@ -60,8 +60,8 @@ class ReweightingHead(nn.Module):
         self.shape = shape
         self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float().clamp_min(1e-6))
-        self.hidden = nn.Linear(shape.inputs, shape.hidden)
-        self.last = nn.Linear(shape.hidden, 1)
+        self.hidden = nn.utils.skip_init(nn.Linear, shape.inputs, shape.hidden)
+        self.last = nn.utils.skip_init(nn.Linear, shape.hidden, 1)
         with torch.no_grad():
             bound = shape.inputs**-0.5
             self.hidden.weight.uniform_(-bound, bound, generator=generator)

@@ -16,11 +16,13 @@ def slow_twin(x, w, y) -> float:
     x, y = both[: len(x)], both[len(x) :]
     p, q = w / w.sum(), np.full(len(y), 1 / len(y))
 
-    def mean_distance(a, s, b, t):
-        return sum(
-            s[i] * t[j] * np.linalg.norm(a[i] - b[j]) / np.sqrt(a.shape[1])
-            for i in range(len(a))
-            for j in range(len(b))
+    def mean_distance(a, s, b, t) -> float:
+        return float(
+            sum(
+                s[i] * t[j] * np.linalg.norm(a[i] - b[j]) / np.sqrt(a.shape[1])
+                for i in range(len(a))
+                for j in range(len(b))
+            )
         )
 
     inside = mean_distance(x, p, x, p) / (1 - (p**2).sum())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from trajweight.analysis.excerpts import excerpt, inert
 
 
-def told(*messages: dict, **options) -> str:
+def told(*messages: dict[str, Any], **options) -> str:
     return excerpt(json.dumps(list(messages)), **options)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def facts_of(tmp_path: Path, **learning: Any) -> dict[str, Any]:
 
 def shown(facts: dict[str, Any], *, width: int = 80, color: bool = False) -> str:
     stream = io.StringIO()
-    system = "truecolor" if color else None
+    system: Literal["truecolor"] | None = "truecolor" if color else None
     render(facts, Console(file=stream, width=width, color_system=system, force_terminal=color))
     return stream.getvalue()
 

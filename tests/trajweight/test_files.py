@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,10 @@ def test_a_file_gets_the_permissions_of_an_ordinary_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
 def test_rows_come_back_and_the_bytes_are_the_same_twice(tmp_path: Path, name: str) -> None:
-    rows = [{"id": "ä", "n": 2**80, "x": [1.5, None]}, {"text": "lone \ud800 surrogate\u2028"}]
+    rows: list[dict[str, Any]] = [
+        {"id": "ä", "n": 2**80, "x": [1.5, None]},
+        {"text": "lone \ud800 surrogate\u2028"},
+    ]
 
     count = write_jsonl(tmp_path / "1" / name, rows)
     write_jsonl(tmp_path / "2" / name, iter(rows))

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from trajweight.bilevel import InnerLevel, Problem, contest, learn, rank_correlation
+from trajweight.config import InnerConfig, OuterConfig
+from trajweight.errors import DivergenceError
+from trajweight.reweighting import HeadShape, ReweightingHead
+
+N_REAL, N_SYNTHETIC, N_VALIDATION, INPUTS, CLASSES = 12, 160, 80, 6, 3
+INNER = InnerConfig(learning_rate=0.02, batch_size=16)
+OUTER = OuterConfig(max_steps=150, min_steps=150, every=1)
+
+
+class Toy:
+    """Three Gaussian classes; the labels of ``n_bad`` synthetic rows are shifted by one."""
+
+    def __init__(self, n_bad: int, *, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        means = torch.randn(CLASSES, INPUTS, generator=generator)
+        n = N_REAL + N_SYNTHETIC + N_VALIDATION
+        labels = torch.randint(CLASSES, (n,), generator=generator)
+        self.x = means[labels] + torch.randn(n, INPUTS, generator=generator)
+        self.synthetic = list(range(N_REAL, N_REAL + N_SYNTHETIC))
+        self.is_bad = torch.zeros(N_SYNTHETIC)
+        self.is_bad[:n_bad] = 1
+        labels[self.synthetic[:n_bad]] = (labels[self.synthetic[:n_bad]] + 1) % CLASSES
+        self.y = labels
+        self.linear = nn.Linear(INPUTS, CLASSES, bias=False)
+        nn.init.zeros_(self.linear.weight)
+        inputs = self.x[self.synthetic]
+        self.features = torch.cat([inputs, nn.functional.one_hot(labels[self.synthetic])], dim=1)
+
+    def problem(self) -> Problem:
+        validation = list(range(N_REAL + N_SYNTHETIC, len(self.x)))
+        return Problem(
+            apart=self.losses,
+            accumulate=self.accumulate,
+            evaluate=lambda rows: self.losses(rows).detach(),
+            linears=[self.linear],
+            real=list(range(N_REAL)),
+            synthetic=self.synthetic,
+            validation=validation,
+            validation_share=torch.full((N_VALIDATION,), 1 / N_VALIDATION),
+            real_weight=1.0,
+        )
+
+    def losses(self, rows) -> Tensor:
+        rows = list(rows)
+        logits = self.linear(self.x[rows].unsqueeze(1)).squeeze(1)
+        return nn.functional.cross_entropy(logits, self.y[rows], reduction="none")
+
+    def accumulate(self, rows, coefficients: Tensor) -> Tensor:
+        losses = self.losses(rows)
+        (losses * coefficients).sum().backward()
+        return losses.detach()
+
+
+def learned_weights(toy: Toy, *, seed: int = 0, outer: OuterConfig = OUTER) -> Tensor:
+    inner = InnerLevel(toy.problem(), INNER, seed=seed)
+    for rows in itertools.islice(inner.batches(toy.synthetic, size=16), 10):
+        inner.step(rows, torch.ones(len(rows)))
+    head = ReweightingHead(
+        HeadShape(toy.features.shape[1], hidden=32),
+        mean=toy.features.float().mean(0),
+        scale=toy.features.float().std(0),
+        generator=torch.Generator().manual_seed(seed),
+    )
+    learned = learn(inner, head, toy.features.float(), outer, watch=lambda _: None)
+    with torch.no_grad():
+        return learned.head.weights(learned.head(toy.features.float()))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rows_with_planted_wrong_labels_lose_weight(seed) -> None:
+    toy = Toy(n_bad=80, seed=seed)
+
+    weights = learned_weights(toy, seed=seed)
+
+    assert roc_auc_score(1 - toy.is_bad, weights) > 0.85
+
+
+def test_validation_rows_from_the_bad_source_turn_the_order_around() -> None:
+    toy = Toy(n_bad=80)
+    held_out = slice(N_REAL + N_SYNTHETIC, None)
+    toy.y[held_out] = (toy.y[held_out] + 1) % CLASSES
+
+    weights = learned_weights(toy)
+
+    assert roc_auc_score(1 - toy.is_bad, weights) < 0.15
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    few = OuterConfig(max_steps=12, every=2)
+
+    first, again = (learned_weights(Toy(n_bad=80), outer=few) for _ in range(2))
+    other = learned_weights(Toy(n_bad=80), seed=1, outer=few)
+
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_stronger_penalty_keeps_more_effective_rows() -> None:
+    toy = Toy(n_bad=80)
+
+    loose, tight = (
+        learned_weights(toy, outer=OuterConfig(max_steps=60, min_steps=60, ess_penalty=penalty))
+        for penalty in (0.0, 1.0)
+    )
+
+    assert float(tight.square().mean()) < float(loose.square().mean())
+
+
+def test_every_row_is_drawn_once_an_epoch() -> None:
+    toy = Toy(n_bad=0)
+    inner = InnerLevel(toy.problem(), INNER, seed=0)
+
+    drawn = itertools.islice(inner.batches(list(range(12)), size=5), 12)
+
+    counts = torch.bincount(torch.tensor([row for rows in drawn for row in rows]))
+    assert counts.tolist() == [5] * 12
+
+
+def test_a_contest_leaves_the_inner_level_as_it_was() -> None:
+    toy = Toy(n_bad=80)
+    inner = InnerLevel(toy.problem(), INNER, seed=0)
+    for rows in itertools.islice(inner.batches(toy.synthetic, size=16), 3):
+        inner.step(rows, torch.ones(len(rows)))
+    start = inner.state()
+    inner.step([0, 1], torch.ones(2))
+    before = toy.linear.weight.detach().clone()
+
+    contest(inner, start, {"uniform": torch.ones(N_SYNTHETIC)}, steps=3, judge=[0, 1])
+
+    assert torch.equal(toy.linear.weight, before)
+
+
+def test_the_truth_wins_a_contest_against_uniform() -> None:
+    toy = Toy(n_bad=80)
+    inner = InnerLevel(toy.problem(), INNER, seed=0)
+    inner.step([0, 1], torch.ones(2))
+    candidates = {"uniform": torch.ones(N_SYNTHETIC), "truth": 2 * (1 - toy.is_bad)}
+
+    found = contest(
+        inner, inner.state(), candidates, steps=60, judge=inner.problem.validation
+    )
+
+    assert found["truth"]["judge"] < found["uniform"]["judge"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_rows_named() -> None:
+    toy = Toy(n_bad=0)
+    toy.x[17] = float("nan")
+    inner = InnerLevel(toy.problem(), INNER, seed=0)
+
+    with pytest.raises(DivergenceError, match=r"\[17\]"):
+        inner.step([16, 17], torch.ones(2))
+
+
+def test_rank_correlation_equals_scipys() -> None:
+    from scipy.stats import spearmanr
+
+    left, right = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
+
+    expected = spearmanr(left.numpy(), right.numpy()).statistic
+
+    assert rank_correlation(left, right) == pytest.approx(expected, abs=1e-12)
+
+
+def test_constant_weights_have_no_ranks() -> None:
+    assert rank_correlation(torch.ones(5), torch.arange(5.0)) == 0.0

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from trajweight.config import DataConfig, InnerConfig, OuterConfig, RunConfig
+from trajweight.errors import ConfigError
+
+
+def test_settings_survive_toml() -> None:
+    config = RunConfig(
+        data=DataConfig(paths=("a.jsonl",), real_share=0.25),
+        inner=InnerConfig(batch_size=4),
+        outer=OuterConfig(every=3),
+        seed=7,
+    )
+
+    assert RunConfig.from_toml(config.to_toml()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed = ", "no TOML"),
+        ("colour = 1", "colour is 1; it must be one of seed"),
+        ("[inner]\nbatch = 2", "inner.batch is 2"),
+        ("[inner]\nbatch_size = 0", "batch_size is 0; it must be more than 0"),
+        ("[data]\nreal_share = 1.5", "real_share is 1.5"),
+        ("[model]\nvocabulary = 'some'", "vocabulary is 'some'"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(text, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        RunConfig.from_toml(text)
