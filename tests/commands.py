@@ -68,11 +68,11 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def babble(name: str, *, source: str = "good", words: int = 12) -> dict[str, Any]:
+def babble(name: str, *, source: str = "good", words: int = 12, **more: Any) -> dict[str, Any]:
     """A row unlike all others, so that none counts as a copy; the same name gives the same row."""
     rng = random.Random(name)
     spoken = ["".join(rng.choices("aeioubdgklmnrst", k=5)) for _ in range(words)]
     asked = " ".join("".join(rng.choices("aeioubdgklmnrst", k=5)) for _ in range(words))
-    found = row(name, source=source, text=" ".join(spoken), task_id=name)
+    found = row(name, source=source, text=" ".join(spoken), task_id=name, **more)
     found["messages"][0]["content"] = asked
     return found

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,8 @@ from trajweight.cli._console import Surface, as_json_text, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 @given(st.text(st.characters()))

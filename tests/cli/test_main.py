@@ -7,7 +7,6 @@ import pytest
 
 from tests.commands import call
 from trajweight.cli._options import SETTINGS
-from trajweight.cli.main import app
 from trajweight.config import RunConfig
 
 COMMANDS = ("score", "export-weights", "report", "ingest", "train-bilevel")
@@ -109,7 +108,3 @@ def test_the_package_runs_as_a_module() -> None:
     )
 
     assert done.stdout.startswith("trajweight ")
-
-
-def test_the_program_is_what_the_console_script_calls() -> None:
-    assert callable(app)

@@ -90,6 +90,13 @@ def test_the_json_error_carries_message_hint_command_and_warnings() -> None:
     assert found["schema_version"]
 
 
+def test_only_the_word_error_is_red_and_only_with_colour() -> None:
+    error = errors.DataError("bad")
+
+    assert "\x1b[1;31merror: \x1b[0mbad" in ending_in(error, env={"FORCE_COLOR": "1"}).err
+    assert "\x1b" not in ending_in(error).err
+
+
 def test_a_long_error_is_not_wrapped_in_a_pipe() -> None:
     assert "word " * 60 + "end" in ending_in(errors.DataError("word " * 60 + "end")).err
 

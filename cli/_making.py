@@ -1,0 +1,65 @@
+"""What the commands that make a run have in common: the library's start, the run's last word."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trajweight.cli._console import Surface
+    from trajweight.config import RunConfig
+    from trajweight.progress import Progress
+    from trajweight.run import Run
+
+_LEARNING: Final = (
+    "selected",
+    "outer_steps",
+    "base_outer_loss",
+    "uniform_outer_loss",
+    "weighted_outer_loss",
+    "uniform_dev_loss",
+    "weighted_dev_loss",
+)
+
+
+def load_library(progress: Progress) -> None:
+    """Import the library's heavy half as a stage of its own: it can take several seconds."""
+    progress.start("loading libraries")
+    importlib.import_module("trajweight.pipeline")
+    progress.finish()
+
+
+def metrics_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The few numbers of a report that a script asks for first; one not known is None.
+
+    Args:
+        facts: From `trajweight.analysis.report.report_facts`.
+    """
+    read, whole = facts["read"], facts["weights"]["overall"]
+    return {
+        **{name: read[name] for name in ("read", "kept", "rejected")},
+        "n_synthetic": whole["n"],
+        "ess": whole["ess"],
+        "ess_fraction": whole["ess_fraction"],
+        **{name: facts["learning"].get(name) for name in _LEARNING},
+    }
+
+
+def tell_run(
+    run: Run,
+    config: RunConfig,
+    surface: Surface,
+    *,
+    metrics: Mapping[str, Any],
+    report: Mapping[str, Any] | None = None,
+) -> None:
+    """End a command: the run's folder as the last line of the result, or the JSON object."""
+    surface.print(f"Run: {run.folder}")
+    surface.finish(
+        inputs=(*config.data.paths, *config.data.validation_paths),
+        outputs={"run": run.folder},
+        metrics=metrics,
+        **({} if report is None else {"report": report}),
+    )

@@ -1,0 +1,307 @@
+"""The options that commands share: each a field with its help, its unit and its default.
+
+Nothing here has a default of its own but the flags: None means "not given", so that the settings
+file and then the library's defaults can speak. Typer reads the annotations when the program starts,
+so they are not deferred.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from typer import Argument, Option
+
+from trajweight.config import RunConfig, Vocabulary
+
+_DEFAULTS: Final = RunConfig()
+DATA, OUTPUT, SELECTION = "Data", "Output", "Selection"
+_MODEL, _LEARNING, _COMMON = "Model", "Learning", "Every command"
+#: The order of the panels in help; what has none comes first.
+PANELS: Final = (DATA, OUTPUT, SELECTION, _MODEL, _LEARNING, _COMMON)
+
+ExportFormat = Literal["auto", "jsonl", "parquet", "datasets"]
+
+RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of a finished run.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command takes.
+
+    Attributes:
+        seed: Of everything drawn by chance.
+        force: Overwrite.
+        as_json: One JSON object on stdout.
+        quiet: Warnings and errors only on stderr.
+        debug: Tracebacks; the shell looks for the flag itself.
+    """
+
+    seed: Annotated[
+        int | None,
+        Option(
+            "--seed",
+            envvar="TRAJWEIGHT_SEED",
+            show_envvar=False,
+            metavar="N",
+            help=f"Seed of splits, adapter, head and batches; default {_DEFAULTS.seed}. "
+            "Where nothing is drawn it changes nothing.",
+            rich_help_panel=_COMMON,
+        ),
+    ] = None
+    force: Annotated[
+        bool,
+        Option(
+            "--force",
+            metavar="",
+            help="Write over an older result; learn weights from fewer than 20 validation rows.",
+            rich_help_panel=_COMMON,
+        ),
+    ] = False
+    as_json: Annotated[
+        bool,
+        Option(
+            "--json", metavar="", help="Print one JSON object on stdout.", rich_help_panel=_COMMON
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        Option(
+            "--quiet",
+            metavar="",
+            help="Only warnings and errors on stderr.",
+            rich_help_panel=_COMMON,
+        ),
+    ] = False
+    debug: Annotated[
+        bool,
+        Option(
+            "--debug",
+            metavar="",
+            help="Show the traceback of an error; also TRAJWEIGHT_DEBUG=1.",
+            rich_help_panel=_COMMON,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Common):
+    """What commands take that read trajectories into a run folder.
+
+    Attributes:
+        paths: Files of trajectories.
+        out: The run folder.
+        val: Files whose rows are real and held out.
+        real: Sources whose rows are real.
+        synthetic: Sources whose rows are synthetic.
+        config: A settings file.
+        print_config: Print the resolved settings and end.
+    """
+
+    paths: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="PATHS",
+            help="Files of trajectories: JSONL or JSONL.gz, messages or ShareGPT, told by content.",
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            metavar="FOLDER",
+            help="Run folder to write; default runs/<UTC time>-<first file>.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    val: Annotated[
+        list[str] | None,
+        Option(
+            "--val",
+            metavar="FILE",
+            help="File of real rows held out from training; may be repeated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    real: Annotated[
+        list[str] | None,
+        Option(
+            "--real",
+            metavar="SOURCE",
+            help="Source whose rows are real, whatever they say; may be repeated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    synthetic: Annotated[
+        list[str] | None,
+        Option(
+            "--synthetic",
+            metavar="SOURCE",
+            help="Source whose rows are synthetic, whatever they say; may be repeated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    config: Annotated[
+        Path | None,
+        Option(
+            "--config",
+            envvar="TRAJWEIGHT_CONFIG",
+            show_envvar=False,
+            metavar="FILE.toml",
+            help="All settings, such as a run's config.toml; flags and environment come first.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    print_config: Annotated[
+        bool,
+        Option(
+            "--print-config",
+            metavar="",
+            help="Print the resolved settings as TOML, and end.",
+            rich_help_panel=DATA,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning(Data):
+    """What commands take that learn weights; the attributes are those of the configs."""
+
+    model: Annotated[
+        str | None,
+        Option(
+            "--model",
+            envvar="TRAJWEIGHT_MODEL",
+            show_envvar=False,
+            metavar="NAME",
+            help="Local folder, hub id, or alias (smollm2-135m-instruct, tiny); "
+            f"default {_DEFAULTS.model.model}.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    device: Annotated[
+        str | None,
+        Option(
+            "--device",
+            envvar="TRAJWEIGHT_DEVICE",
+            show_envvar=False,
+            metavar="NAME",
+            help=f"auto, cpu, cuda, cuda:1 or mps; default {_DEFAULTS.model.device}.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        Option(
+            "--dtype",
+            envvar="TRAJWEIGHT_DTYPE",
+            show_envvar=False,
+            metavar="NAME",
+            help=f"auto, float32 or bfloat16; default {_DEFAULTS.model.dtype}.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    adapter_layers: Annotated[
+        int | None,
+        Option(
+            "--adapter-layers",
+            envvar="TRAJWEIGHT_ADAPTER_LAYERS",
+            show_envvar=False,
+            min=0,
+            metavar="N",
+            help="Last layers that get an adapter, 0 for all; default 2 on a processor, "
+            "all elsewhere.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        Option(
+            "--max-tokens",
+            envvar="TRAJWEIGHT_MAX_TOKENS",
+            show_envvar=False,
+            min=1,
+            metavar="N",
+            help="Longest trajectory, in tokens; longer ones lose whole turns; "
+            f"default {_DEFAULTS.model.max_tokens}.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    vocabulary: Annotated[
+        Vocabulary | None,
+        Option(
+            "--vocabulary",
+            envvar="TRAJWEIGHT_VOCABULARY",
+            show_envvar=False,
+            help="Tokens the training loss chooses from: those in the data (seen), or all (full); "
+            "default auto, which is seen on a processor and full elsewhere.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        Option(
+            "--batch-size",
+            envvar="TRAJWEIGHT_BATCH_SIZE",
+            show_envvar=False,
+            min=1,
+            metavar="N",
+            help=f"Trajectories of one inner step; default {_DEFAULTS.inner.batch_size}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    max_steps: Annotated[
+        int | None,
+        Option(
+            "--max-steps",
+            envvar="TRAJWEIGHT_MAX_STEPS",
+            show_envvar=False,
+            min=1,
+            metavar="N",
+            help=f"Outer steps at most; default {_DEFAULTS.outer.max_steps}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    ess_penalty: Annotated[
+        float | None,
+        Option(
+            "--ess-penalty",
+            envvar="TRAJWEIGHT_ESS_PENALTY",
+            show_envvar=False,
+            min=0.0,
+            metavar="X",
+            help="Coefficient of the penalty n/ESS - 1, which keeps weights from gathering on "
+            f"few rows; default {_DEFAULTS.outer.ess_penalty}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    real_share: Annotated[
+        float | None,
+        Option(
+            "--real-share",
+            envvar="TRAJWEIGHT_REAL_SHARE",
+            show_envvar=False,
+            metavar="X",
+            help="Share of the training mass that real rows keep, between 0 and 1; default their "
+            "share of the training rows.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+
+
+#: Option to the setting it sets, ``section.field`` of RunConfig.
+SETTINGS: Final = {
+    "paths": "data.paths",
+    "val": "data.validation_paths",
+    "real": "data.real_sources",
+    "synthetic": "data.synthetic_sources",
+    "real_share": "data.real_share",
+    "model": "model.model",
+    "device": "model.device",
+    "dtype": "model.dtype",
+    "adapter_layers": "model.adapter_layers",
+    "max_tokens": "model.max_tokens",
+    "vocabulary": "model.vocabulary",
+    "batch_size": "inner.batch_size",
+    "max_steps": "outer.max_steps",
+    "ess_penalty": "outer.ess_penalty",
+}

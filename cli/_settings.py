@@ -1,0 +1,92 @@
+"""The settings of a run, from four places: flag, then environment, then file, then default."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trajweight.cli._options import SETTINGS
+from trajweight.config import DataConfig, RunConfig
+from trajweight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trajweight.cli._console import Surface
+    from trajweight.cli._options import Data
+
+
+def resolve(chosen: Data) -> RunConfig:
+    """The settings of a command that reads trajectories.
+
+    Raises:
+        ConfigError: If a value cannot be used; the message names the flag or the file.
+    """
+    config = RunConfig() if chosen.config is None else _from_file(chosen.config)
+    for option, setting in SETTINGS.items():
+        value = getattr(chosen, option, None)
+        if value is not None:
+            config = _with(config, option, setting, value)
+    if chosen.seed is not None:
+        config = replace(config, seed=chosen.seed)
+    if chosen.force:
+        config = replace(config, data=replace(config.data, force=True))
+    return config
+
+
+def print_config(config: RunConfig, surface: Surface) -> None:
+    """Print the resolved settings: TOML, or the JSON object."""
+    for line in config.to_toml().splitlines():
+        surface.print(line)
+    surface.finish(config=asdict(config))
+
+
+def run_folder(chosen: Data, data: DataConfig) -> Path:
+    """Where to write the run: ``--out``, else a new folder named by time and first file.
+
+    Raises:
+        ConfigError: If no file was given anywhere, so there is nothing to make a run of.
+    """
+    if not data.paths and not data.validation_paths:
+        message = "no files given: PATHS is empty"
+        raise ConfigError(message, hint="Name at least one JSONL file of trajectories.")
+    if chosen.out is not None:
+        return chosen.out
+    name = Path((*data.paths, *data.validation_paths)[0]).name.partition(".")[0]
+    stem = re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "data"
+    first = Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{stem}"
+    folder, number = first, 2
+    while folder.exists():
+        folder, number = first.with_name(f"{first.name}-{number}"), number + 1
+    return folder
+
+
+def _from_file(path: Path) -> RunConfig:
+    """The settings of a TOML file."""
+    try:
+        return RunConfig.from_toml(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        message = f"--config {path}: {error.strerror or error}"
+        raise ConfigError(message, hint="Give a TOML file, such as a run's config.toml.") from error
+    except ConfigError as error:
+        message = f"{path}: {error.message}"
+        raise ConfigError(message, hint=error.hint) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        message = f"{path}: a setting has a value of the wrong kind: {error}"
+        hint = "`--print-config` shows every setting with its default."
+        raise ConfigError(message, hint=hint) from error
+
+
+def _with(config: RunConfig, option: str, setting: str, value: Any) -> RunConfig:
+    """The settings with one of them changed by a flag or the environment."""
+    section, _, name = setting.partition(".")
+    if isinstance(value, list):
+        value = tuple(value)
+    try:
+        changed = replace(getattr(config, section), **{name: value})
+    except ConfigError as error:
+        flag = f"--{option.replace('_', '-')}"
+        message = error.message.replace(name, flag, 1)
+        raise ConfigError(message, hint=error.hint) from error
+    return replace(config, **{section: changed})

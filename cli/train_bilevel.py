@@ -1,0 +1,41 @@
+"""``trajweight train-bilevel``: learn the reweighting head and keep it in a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trajweight.cli._console import visible
+from trajweight.cli._making import load_library, metrics_of, tell_run
+from trajweight.cli._settings import print_config, resolve, run_folder
+from trajweight.cli._stages import watching
+
+if TYPE_CHECKING:
+    from trajweight.cli._command import Typed
+    from trajweight.cli._console import Surface
+    from trajweight.cli._options import Learning
+
+
+def train_bilevel(chosen: Learning, surface: Surface, typed: Typed) -> None:
+    """Learn weights and a reweighting head from real and synthetic trajectories.
+
+    The run it leaves can be exported, reported, and applied to new files with score --run.
+    """
+    config = resolve(chosen)
+    if chosen.print_config:
+        print_config(config, surface)
+        return
+    out = run_folder(chosen, config.data)
+    with watching(surface, out) as progress:
+        load_library(progress)
+        from trajweight import pipeline
+
+        run = pipeline.curate(config, out, force=chosen.force, progress=progress, argv=typed.argv)
+    from trajweight.analysis.report import report_facts
+
+    facts = report_facts(run)
+    surface.print(facts["headline"])
+    for text in facts["warnings"]:
+        surface.warn(text)
+    tell_run(run, config, surface, metrics=metrics_of(facts))
+    if facts["learning"].get("selected") == "head":
+        surface.say(f"Next: trajweight score NEW.jsonl --run {visible(str(run.folder))}")
