@@ -24,10 +24,10 @@ _LEARNING: Final = (
 )
 
 
-def load_library(progress: Progress) -> None:
-    """Import the library's heavy half as a stage of its own: it can take several seconds."""
+def load_library(progress: Progress, module: str = "trajweight.pipeline") -> None:
+    """Import what a command needs as a stage of its own: it can take several seconds."""
     progress.start("loading libraries")
-    importlib.import_module("trajweight.pipeline")
+    importlib.import_module(module)
     progress.finish()
 
 

@@ -25,12 +25,10 @@ def ingest(chosen: Data, surface: Surface, typed: Typed) -> None:
         return
     out = run_folder(chosen, config.data)
     with watching(surface, out) as progress:
-        load_library(progress)
-        from trajweight import pipeline
+        load_library(progress, "trajweight.job")
+        from trajweight import job
 
-        run = pipeline.ingest(
-            config.data, out, force=chosen.force, progress=progress, argv=typed.argv
-        )
+        run = job.ingest(config.data, out, force=chosen.force, progress=progress, argv=typed.argv)
     counts = run.manifest()["counts"]
     surface.print(
         f"{counts['read']} rows read = {counts['kept']} kept + {counts['rejected']} rejected"

@@ -23,7 +23,7 @@ from textarena.envs.GuessTheNumber.env import GuessTheNumberEnv
 
 HIGHEST, TURN_LIMIT = 50, 10
 FIRST_GUESS = 25  # a secret that every source hits at once tells nothing about its quality
-REAL_SEEDS = range(0, 4_000)
+REAL_SEEDS = range(4_000)
 SYNTHETIC_SEEDS = range(10_000, 40_000)
 REAL_ROWS = 68
 SYSTEM = "Guess the number from 1 to 50. Put each guess in [brackets]."
@@ -174,10 +174,7 @@ def play_guessing(source: Source, seed: int) -> dict[str, Any]:
 
 def blackjack_rows() -> Iterator[dict[str, Any]]:
     """Off-task: another game, played by its usual rule, in the same bracketed style."""
-    made = 0
-    for seed in SYNTHETIC_SEEDS:
-        if made == BLACKJACK_ROWS:
-            return
+    for seed in SYNTHETIC_SEEDS[:BLACKJACK_ROWS]:
         env = BlackjackEnv(num_hands=BLACKJACK_HANDS)
         env.reset(num_players=1, seed=seed)
         messages = [message("system", BLACKJACK_SYSTEM)]
@@ -188,7 +185,6 @@ def blackjack_rows() -> Iterator[dict[str, Any]]:
             answer = "[Hit]" if score < 17 else "[Stand]"
             messages += [message("user", view), message("assistant", answer)]
             done, _ = env.step(answer)
-        made += 1
         yield {
             "id": f"off-task-{seed}",
             "source": "off-task",
@@ -215,7 +211,9 @@ def write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 def main() -> None:
     """Write both files to ``--out``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write to")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent, help="folder to write to"
+    )
     out: Path = parser.parse_args().out
     write(out / "real.jsonl", real_rows())
     write(out / "synthetic.jsonl", synthetic_rows())

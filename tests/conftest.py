@@ -17,6 +17,9 @@ hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
+# the models here are so small that handing work between threads costs more than the work
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 

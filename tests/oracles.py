@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 def per_sample_products(
@@ -17,7 +20,9 @@ def per_sample_products(
     for value in values:
         gradients = torch.autograd.grad(value, list(parameters), retain_graph=True)
         pairs = zip(gradients, directions, strict=True)
-        found.append(sum((gradient * direction).sum() for gradient, direction in pairs))
+        found.append(
+            torch.stack([(gradient * direction).sum() for gradient, direction in pairs]).sum()
+        )
     return torch.stack(found)
 
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = """
 7  cli
 6  pipeline
-5  learning
+5  job learning
 4  features losses layout prefixes           | bilevel                   | analysis
 4                                            |                           | export selection
 3  reading table fields identity filefacts   | hypergradient reweighting | run manifest
@@ -36,7 +36,7 @@ FLOORS = """
 3  tokenization masking rendering messages chat_format encoded           | |
 3  models backbone devices embedded tiny     |                           |
 2  config trajectory weights formats jsonlines cache quiet
-1  errors progress files jsontext
+1  errors progress files jsontext stopwatch
 """
 WINGS = ("data", "maths", "results")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from trajweight.backbone import Backbone
 from trajweight.encoded import Encoded
@@ -16,6 +16,9 @@ from trajweight.features import Frozen, frozen_pass
 from trajweight.losses import OutputLayer, TrajectoryLosses
 from trajweight.progress import Progress
 from trajweight.tiny import build_tiny
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PAD = 0
 
@@ -48,12 +51,13 @@ class Bench:
 
 def exact_tiny(dtype: torch.dtype = torch.float64) -> PreTrainedModel:
     """The tiny model with norms in its own precision; transformers computes them in float32."""
-    model, _ = build_tiny()
+    tiny, _ = build_tiny()
+    model: Any = nn.Module.to(tiny, dtype=dtype)
 
     def norm(x: torch.Tensor, *, weight: torch.Tensor, eps: float) -> torch.Tensor:
         return weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
-    for module in model.to(dtype).modules():
+    for module in model.modules():
         if type(module).__name__ == "LlamaRMSNorm":
             module.forward = partial(norm, weight=module.weight, eps=module.variance_epsilon)
     return model
@@ -73,7 +77,7 @@ def bench(
         backbone, rows, pad_id=PAD, forest_tokens=forest_tokens, progress=Progress()
     )
     linears = backbone.add_adapter(rank=2, alpha=4, seed=seed)
-    backbone.model.to(dtype)
+    nn.Module.to(backbone.model, dtype=dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for linear in linears:

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     )
     from trajweight.export import ExportResult as ExportResult
     from trajweight.export import export_weights as export_weights
+    from trajweight.job import ingest as ingest
     from trajweight.pipeline import curate as curate
-    from trajweight.pipeline import ingest as ingest
     from trajweight.pipeline import score_with as score_with
     from trajweight.progress import Progress as Progress
     from trajweight.reading import (
@@ -88,7 +88,8 @@ _NAMES: Final = {
         "TrajweightError"
     ),
     "export": "ExportResult export_weights",
-    "pipeline": "curate ingest score_with",
+    "job": "ingest",
+    "pipeline": "curate score_with",
     "progress": "Progress",
     "reading": "OriginLabels Reading Rejection read_trajectories",
     "run": "Run load_run",

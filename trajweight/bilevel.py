@@ -18,16 +18,18 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from trajweight.config import InnerConfig, OuterConfig
 from trajweight.errors import DivergenceError
 from trajweight.hypergradient import adam_derivative, ghost_products
-from trajweight.reweighting import ReweightingHead
 from trajweight.weights import effective_sample_size
+
+if TYPE_CHECKING:
+    from trajweight.config import InnerConfig, OuterConfig
+    from trajweight.reweighting import ReweightingHead
 
 Rows = Sequence[int]
 #: Steps between the two rankings whose correlation says whether ranks have settled.
@@ -124,7 +126,7 @@ class InnerLevel:
         with ghost_products(self.problem.linears, direction, batch_size=len(rows)) as products:
             losses = self.problem.apart(rows)
             weighted = losses * weights.to(losses.device)
-            weighted.mean().backward()  # type: ignore[no-untyped-call]
+            weighted.mean().backward()
         self._update(losses.detach().cpu().float(), weights, rows)
         # The backward pass was of (1/B) sum_i w_i l_i, so each product holds w_i / B already.
         return -products.cpu() / weights
@@ -162,8 +164,13 @@ class InnerLevel:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
             bad = [row for row, each in zip(rows, losses.tolist(), strict=True) if each != each]
-            message = f"the inner loss is {loss} and its gradient norm {float(norm)} on rows {bad or list(rows)}"
-            raise DivergenceError(message, hint="Lower inner.learning_rate, or use --dtype float32.")
+            message = (
+                f"the inner loss is {loss} and its gradient norm {float(norm)} "
+                f"on rows {bad or list(rows)}"
+            )
+            raise DivergenceError(
+                message, hint="Lower inner.learning_rate, or use --dtype float32."
+            )
         self.optimizer.step()
         return loss
 
@@ -195,10 +202,11 @@ def learn(
     place = {row: index for index, row in enumerate(problem.synthetic)}
     outer = _OuterLevel(head, features, config)
     batches = inner.batches([*problem.real, *problem.synthetic], size=inner.config.batch_size)
+    direction, outer_loss = inner.direction(size=config.batch_size)
     rankings: list[Tensor] = []
     trace: list[dict[str, float]] = []
     for step in range(1, config.max_steps + 1):
-        if (step - 1) % config.every == 0:
+        if step > 1 and (step - 1) % config.every == 0:
             direction, outer_loss = inner.direction(size=config.batch_size)
         rows = next(batches)
         weights = batch_weights(problem, rows, outer.weights())
@@ -254,7 +262,7 @@ class _OuterLevel:
         concentration = weights.square().mean() / weights.mean().square() - 1
         surrogate = (centred / max(self.scale, 1e-30) * weights[drawn]).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        (surrogate + self.config.ess_penalty * concentration).backward()  # type: ignore[no-untyped-call]
+        (surrogate + self.config.ess_penalty * concentration).backward()
         nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
         self.optimizer.step()
         self._follow()
@@ -274,7 +282,12 @@ class _OuterLevel:
 
 
 def contest(
-    inner: InnerLevel, start: dict[str, Any], candidates: dict[str, Tensor], *, steps: int, judge: Rows
+    inner: InnerLevel,
+    start: dict[str, Any],
+    candidates: dict[str, Tensor],
+    *,
+    steps: int,
+    judge: Rows,
 ) -> dict[str, dict[str, float]]:
     """Train from one state with each candidate's weights on the same batches, and compare.
 

@@ -7,8 +7,8 @@ and names the setting.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Final, Literal
 
 import tomli_w
 
@@ -16,6 +16,9 @@ from trajweight.errors import ConfigError
 
 #: Fewer validation trajectories than this cannot tell weights from luck (method: 20 to 50).
 MINIMUM_VALIDATION: Final = 20
+
+#: A setting that does not exist is an error, not a surprise.
+_STRICT: Final = {"extra": "forbid"}
 
 Vocabulary = Literal["auto", "seen", "full"]
 
@@ -33,6 +36,8 @@ class DataConfig:
             training rows.
         force: Learn weights with fewer validation trajectories than 20.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     paths: tuple[str, ...] = ()
     validation_paths: tuple[str, ...] = ()
@@ -63,6 +68,8 @@ class ModelConfig:
         vocabulary: Tokens the training loss chooses from: all of them (full), or those that occur
             in the data (seen), which costs less. By default seen on a processor, full elsewhere.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     model: str = "smollm2-135m-instruct"
     device: str = "auto"
@@ -97,6 +104,8 @@ class InnerConfig:
         max_grad_norm: The gradient is clipped to this norm.
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
     learning_rate: float = 3e-3
     batch_size: int = 8
     real_steps: int = 24
@@ -130,6 +139,8 @@ class OuterConfig:
         w_min: Lower bound of a weight before normalisation; the upper bound is one.
         contest_steps: Inner steps of each run that compares learned and uniform weights on dev.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     learning_rate: float = 1e-2
     weight_decay: float = 1e-2
@@ -168,6 +179,8 @@ class RunConfig:
         seed: Of splits, adapter, head and batches.
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     inner: InnerConfig = field(default_factory=InnerConfig)
@@ -190,27 +203,15 @@ class RunConfig:
         except tomllib.TOMLDecodeError as error:
             message = f"the settings are no TOML: {error}"
             raise ConfigError(message) from error
-        sections = {
-            "data": DataConfig, "model": ModelConfig, "inner": InnerConfig, "outer": OuterConfig,
-        }  # fmt: skip
-        built: dict[str, Any] = {}
-        for name, value in found.items():
-            if name == "seed":
-                built[name] = value
-            elif name in sections:
-                built[name] = _section(sections[name], name, value)
-            else:
-                _refuse(name, value, f"one of seed, {', '.join(sections)}")
-        return cls(**built)
+        from pydantic import TypeAdapter, ValidationError
 
-
-def _section(kind: type, name: str, values: dict[str, Any]) -> Any:
-    known = {each.name for each in fields(kind)}
-    for key, value in values.items():
-        if key not in known:
-            _refuse(f"{name}.{key}", value, f"one of {', '.join(sorted(known))}")
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    return kind(**{**values, **lists})
+        try:
+            return TypeAdapter(cls).validate_python(found)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            message = f"{name} is {first['input']!r}: {first['msg']}"
+            raise ConfigError(message, hint="See --print-config for the settings.") from error
 
 
 def _without_none(values: Any) -> Any:

@@ -8,17 +8,21 @@ score - length, perplexity, likelihood ratio - and is free to reverse it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from trajweight.backbone import Backbone
 from trajweight.encoded import Encoded
 from trajweight.layout import Layout, forests, padded
 from trajweight.losses import OutputLayer, ReplyLosses, layouts, reply_means
-from trajweight.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trajweight.backbone import Backbone
+    from trajweight.progress import Progress
 
 SCALARS = (
     *("log_tokens", "log_turns"),

@@ -40,9 +40,11 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
     target = Path(os.path.realpath(path))
     try:
         if target.is_dir():
-            raise IsADirectoryError(f"it is a folder: {str(path)!r}")  # noqa: EM102
-        if target.exists() and not target.is_file():
-            with target.open("wb") as stream:
+            message = f"it is a folder: {str(path)!r}"
+            raise IsADirectoryError(message)
+        if path.exists() and not path.is_file():
+            # A pipe has no path of its own to resolve to; only the name given leads there.
+            with path.open("wb") as stream:
                 _fill(stream, content)
             return
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -12,12 +12,15 @@ with a direction V is sum_t g_t . (V x_t), two thin products that need no gradie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def trainable_linears(model: nn.Module) -> list[nn.Linear]:
@@ -63,7 +66,9 @@ def ghost_products(
     def add(projected: Tensor, gradient: Tensor) -> None:
         products.add_((gradient * projected).flatten(1).sum(1))
 
-    def watch(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, *, direction: Tensor) -> None:
+    def watch(
+        _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, *, direction: Tensor
+    ) -> None:
         if output.requires_grad:
             with torch.no_grad():
                 projected = nn.functional.linear(inputs[0].to(direction.dtype), direction)
@@ -94,8 +99,9 @@ def adam_derivative(optimizer: torch.optim.Optimizer, parameters: Iterable[Tenso
     Returns:
         One tensor a parameter, of its shape.
     """
-    settings: Mapping[str, object] = optimizer.param_groups[0]
-    rate, (beta1, beta2), eps = settings["lr"], settings["betas"], settings["eps"]  # type: ignore[misc]
+    settings: dict[str, Any] = optimizer.param_groups[0]
+    rate, eps = settings["lr"], settings["eps"]
+    beta1, beta2 = settings["betas"]
     derivatives = []
     for parameter in parameters:
         state = optimizer.state[parameter]

@@ -7,14 +7,18 @@ sums over trajectories are the same, but not their parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from trajweight.encoded import Encoded
 from trajweight.prefixes import Pack, packs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trajweight.encoded import Encoded
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,10 @@ leaves with everything needed to score rows it has never seen by forward passes 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +17,6 @@ from torch import Tensor, nn
 from trajweight.backbone import Backbone
 from trajweight.bilevel import InnerLevel, Learned, Problem, contest, learn
 from trajweight.config import ModelConfig, RunConfig
-from trajweight.encoded import Encoded
 from trajweight.errors import RunError
 from trajweight.features import (
     FeatureMap,
@@ -31,9 +28,15 @@ from trajweight.features import (
 )
 from trajweight.hypergradient import trainable_linears
 from trajweight.losses import OutputLayer, TrajectoryLosses
-from trajweight.models import LoadedModel
-from trajweight.progress import Progress
 from trajweight.reweighting import HeadShape, ReweightingHead
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from trajweight.encoded import Encoded
+    from trajweight.models import LoadedModel
+    from trajweight.progress import Progress
+    from trajweight.stopwatch import Stopwatch
 
 #: Cells of one forest: attention grows with their square, saved prefixes with their number.
 FOREST_TOKENS_CPU, FOREST_TOKENS_GPU = 512, 2048
@@ -99,23 +102,6 @@ class Outcome:
     head_config: dict[str, Any]
     trace: list[dict[str, float]]
     facts: dict[str, Any]
-
-
-@dataclass
-class Stopwatch:
-    """Seconds by stage, in the order the stages first ran."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of this block to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            took = time.perf_counter() - start
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 2)
 
 
 def learn_weights(
@@ -200,9 +186,12 @@ def score_rows(
     if head_config["model_fingerprint"] != loaded.fingerprint:
         message = (
             f"the head was trained on {head_config['model']} with fingerprint "
-            f"{head_config['model_fingerprint']}, and this is {loaded.name} with {loaded.fingerprint}"
+            f"{head_config['model_fingerprint']}, and this is {loaded.name} with "
+            f"{loaded.fingerprint}"
         )
-        raise RunError(message, hint="Pass the --model that the run was trained with.")
+        raise RunError(
+            message, hint="The model changed since the run was trained; train a new head."
+        )
     settings = ModelConfig(**head_config["adapter"])
     with stopwatch.stage("frozen model"):
         student = Student(loaded, settings, encoded, progress)
@@ -328,14 +317,15 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
     steps = settings.real_steps if problem.real else 0
     progress.start("warm-up", steps + settings.warmup_steps)
     if steps:
-        for _, rows in zip(range(steps), inner.batches(problem.real, size=settings.batch_size)):
+        batches = inner.batches(problem.real, size=settings.batch_size)
+        for rows in islice(batches, steps):
             progress.advance(loss=inner.step(rows, torch.ones(len(rows))))
     else:
         progress.say("no real training rows: the features lack the likelihood under real data")
     real_adapter = adapter_tensors(problem.linears) if steps else []
     everything = [*problem.real, *problem.synthetic]
     batches = inner.batches(everything, size=2 * settings.batch_size)
-    for _, rows in zip(range(settings.warmup_steps), batches):
+    for rows in islice(batches, settings.warmup_steps):
         progress.advance(loss=inner.step(rows, torch.ones(len(rows))))
     progress.finish()
     return real_adapter
@@ -352,7 +342,11 @@ def _new_head(features: Tensor, config: RunConfig) -> ReweightingHead:
 
 
 def _loop(
-    inner: InnerLevel, head: ReweightingHead, features: Tensor, config: RunConfig, progress: Progress
+    inner: InnerLevel,
+    head: ReweightingHead,
+    features: Tensor,
+    config: RunConfig,
+    progress: Progress,
 ) -> Learned:
     progress.start("bilevel loop", config.outer.max_steps)
 
@@ -439,9 +433,16 @@ def _packed(
 def _unpacked(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> tuple[ReweightingHead, FeatureMap, list[Tensor]]:
-    own = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
+    own = {
+        name.removeprefix("head."): value
+        for name, value in tensors.items()
+        if name.startswith("head.")
+    }
     head = ReweightingHead(
-        HeadShape(**config["shape"]), mean=own["mean"], scale=own["scale"], generator=torch.Generator()
+        HeadShape(**config["shape"]),
+        mean=own["mean"],
+        scale=own["scale"],
+        generator=torch.Generator(),
     )
     head.load_state_dict(own)
     head.requires_grad_(False)

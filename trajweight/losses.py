@@ -6,16 +6,20 @@ length alone makes no trajectory useful.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from trajweight.backbone import Backbone
-from trajweight.encoded import Encoded
 from trajweight.errors import ConfigError
 from trajweight.layout import Layout, forests, padded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trajweight.backbone import Backbone
+    from trajweight.encoded import Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +138,16 @@ class TrajectoryLosses:
     def apart(self, rows: Sequence[int]) -> Tensor:
         """Loss of each row, every row in cells of its own, differentiable: (b,)."""
         layout = padded([self.encoded[row] for row in rows], pad_id=self.pad_id)
-        return _means(self._tokens(layout, rows), layout.target_member.to(self.backbone.device), len(rows))
+        return _means(
+            self._tokens(layout, rows), layout.target_member.to(self.backbone.device), len(rows)
+        )
 
     def accumulate(self, rows: Sequence[int], coefficients: Tensor) -> Tensor:
         """Add the gradient of sum_i c_i l_i to the parameters; gives back the losses: (b,)."""
         losses = torch.zeros(len(rows))
         for layout in self._layouts(rows):
             part = self._member_losses(layout, rows)
-            (part * coefficients[layout.members].to(part.device)).sum().backward()  # type: ignore[no-untyped-call]
+            (part * coefficients[layout.members].to(part.device)).sum().backward()
             losses[layout.members] = part.detach().cpu().float()
         return losses
 
@@ -206,7 +212,8 @@ def layouts(
 
 def gather(cached: Sequence[Tensor], layout: Layout) -> Tensor:
     """Lay cached activations, (t, d) a member, into the cells of a layout: (b, t, d)."""
-    cells = torch.zeros((layout.input_ids.numel(), cached[0].shape[1]), dtype=cached[0].dtype, device=cached[0].device)  # fmt: skip
+    like = cached[0]
+    cells = like.new_zeros((layout.input_ids.numel(), like.shape[1]))
     for place, activations in zip(layout.places, cached, strict=True):
         cells[place] = activations
     return cells.view(*layout.input_ids.shape, -1)
@@ -216,7 +223,9 @@ def reply_means(tokens: Tensor, layout: Layout) -> ReplyLosses:
     """Means over all, first and later replies of each member: token losses (k,) to (n,) each."""
     n, member, turn = len(layout.members), layout.target_member, layout.target_turn
     everything = _means(tokens, member, n)
-    first_turn = torch.full((n,), torch.iinfo(turn.dtype).max).scatter_reduce(0, member, turn, "amin")
+    first_turn = torch.full((n,), torch.iinfo(turn.dtype).max).scatter_reduce(
+        0, member, turn, "amin"
+    )
     is_first = turn == first_turn[member]
     first = _means(tokens[is_first], member[is_first], n)
     counts = torch.bincount(member[~is_first], minlength=n)
@@ -229,4 +238,3 @@ def _means(values: Tensor, groups: Tensor, n: int) -> Tensor:
     sums = torch.zeros(n, dtype=values.dtype, device=values.device).index_add(0, groups, values)
     counts = torch.bincount(groups, minlength=n).clamp_min(1).to(values.dtype)
     return sums / counts
-

@@ -7,11 +7,15 @@ share their system prompt and often their first turns; the saving is what they s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,9 @@ class _Builder:
         self.nodes[row] = np.array(nodes, dtype=np.int64)
 
     def build(self) -> Pack:
-        as_array = lambda values: np.array(values, dtype=np.int64)  # noqa: E731
-        return Pack(as_array(self.tokens), as_array(self.parents), as_array(self.depths), self.nodes)
+        columns = (self.tokens, self.parents, self.depths)
+        tokens, parents, depths = (np.array(column, dtype=np.int64) for column in columns)
+        return Pack(tokens, parents, depths, self.nodes)
 
 
 def _shared(left: Sequence[int], right: Sequence[int]) -> int:

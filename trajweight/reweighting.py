@@ -14,7 +14,6 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-
 #: A feature further from the mean than this many standard deviations counts as this far, so that
 #: a row unlike any training row cannot drive the head to where it never was.
 FARTHEST: Final = 5.0

@@ -130,7 +130,6 @@ def test_a_missing_run_or_out_says_so(run: Run, tmp_path: Path) -> None:
     assert call("export-weights").code == 2
 
 
-@pytest.mark.xfail(reason="files.write_atomically resolves /dev/stdout to a pipe without a path")
 def test_rows_may_be_piped_and_nothing_else_is_in_the_pipe(run: Run) -> None:
     args = ["export-weights", str(run.folder), "--out", "/dev/stdout", "--format", "jsonl"]
 

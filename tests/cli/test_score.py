@@ -49,8 +49,9 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     run.save_manifest({"counts": {"read": 3, "kept": 2, "rejected": 1}})
     library = Library(run)
     stand_in = library.module()
-    monkeypatch.setitem(sys.modules, "trajweight.pipeline", stand_in)
-    monkeypatch.setattr(trajweight, "pipeline", stand_in, raising=False)
+    for name in ("job", "pipeline"):
+        monkeypatch.setitem(sys.modules, f"trajweight.{name}", stand_in)
+        monkeypatch.setattr(trajweight, name, stand_in, raising=False)
     monkeypatch.chdir(tmp_path)
     return library
 

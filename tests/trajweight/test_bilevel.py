@@ -146,9 +146,7 @@ def test_the_truth_wins_a_contest_against_uniform() -> None:
     inner.step([0, 1], torch.ones(2))
     candidates = {"uniform": torch.ones(N_SYNTHETIC), "truth": 2 * (1 - toy.is_bad)}
 
-    found = contest(
-        inner, inner.state(), candidates, steps=60, judge=inner.problem.validation
-    )
+    found = contest(inner, inner.state(), candidates, steps=60, judge=inner.problem.validation)
 
     assert found["truth"]["judge"] < found["uniform"]["judge"]
 

@@ -21,11 +21,13 @@ def test_settings_survive_toml() -> None:
     ("text", "said"),
     [
         ("seed = ", "no TOML"),
-        ("colour = 1", "colour is 1; it must be one of seed"),
+        ("colour = 1", "colour is 1: Unexpected"),
         ("[inner]\nbatch = 2", "inner.batch is 2"),
+        ("seed = 'x'", "seed is 'x'"),
+        ("[model]\nmax_tokens = 'x'", "model.max_tokens is 'x'"),
         ("[inner]\nbatch_size = 0", "batch_size is 0; it must be more than 0"),
         ("[data]\nreal_share = 1.5", "real_share is 1.5"),
-        ("[model]\nvocabulary = 'some'", "vocabulary is 'some'"),
+        ("[model]\nvocabulary = 'some'", "model.vocabulary is 'some'"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(text, said) -> None:

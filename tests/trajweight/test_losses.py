@@ -102,7 +102,7 @@ def test_a_trunk_returns_to_its_place_after_an_error() -> None:
     broken = TrajectoryLosses(
         made.backbone,
         rows,
-        [activations[:, :3] for activations in made.frozen.cached],
+        [activations[:, :3] for activations in made.frozen.cached or []],
         output=OutputLayer(made.backbone),
         pad_id=PAD,
         forest_tokens=0,

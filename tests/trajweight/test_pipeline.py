@@ -4,17 +4,20 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from trajweight.config import DataConfig, InnerConfig, ModelConfig, OuterConfig, RunConfig
 from trajweight.errors import ConfigError, DataError, RunError
-from trajweight.pipeline import curate, ingest, score_with
+from trajweight.job import ingest
+from trajweight.pipeline import curate, score_with
 from trajweight.progress import Progress
+from trajweight.run import load_run
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
-QUICK = {
+QUICK: dict[str, Any] = {
     "model": ModelConfig(model="tiny"),
     "inner": InnerConfig(real_steps=3, warmup_steps=2),
     "outer": OuterConfig(max_steps=4, min_steps=4, contest_steps=1),
@@ -109,9 +112,7 @@ def test_a_trained_head_scores_its_own_rows_as_in_training(data, tmp_path) -> No
     trained = run(data, tmp_path / "trained")
     config = RunConfig(data=DataConfig(paths=data.paths[1:]), **QUICK)
 
-    applied = score_with(
-        trained, config, tmp_path / "applied", force=False, progress=Progress()
-    )
+    applied = score_with(trained, config, tmp_path / "applied", force=False, progress=Progress())
 
     both = learned(trained).join(learned(applied), on="traj_id", suffix="_again")
     assert both.height == learned(trained).height
@@ -197,7 +198,10 @@ def test_only_real_rows_leave_nothing_to_weigh_but_what_was_read_stays(tmp_path)
     with pytest.raises(DataError, match="no synthetic trajectory to weigh"):
         run(data, tmp_path / "run")
 
-    assert pl.read_parquet(tmp_path / "run" / "trajectories.parquet").height == len(lines("real"))
+    found = load_run(tmp_path / "run")
+    assert found.table("trajectories").height == len(lines("real"))
+    assert found.manifest()["status"] == "failed"
+    assert found.manifest()["counts"]["kept"] == len(lines("real"))
 
 
 def test_ingest_writes_every_row_and_counts_them(data, tmp_path) -> None:

@@ -1,0 +1,247 @@
+"""A command at work on its run folder: reading, splitting, keeping account; no model yet.
+
+Whatever happens after the first row was read, the folder ends with a manifest whose counts add
+up: a job that fails says so there, and what was read stays.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from trajweight.analysis.report import build_report
+from trajweight.config import MINIMUM_VALIDATION, DataConfig, RunConfig
+from trajweight.duplicates import comparable_text, near_duplicates
+from trajweight.errors import ConfigError, DataError
+from trajweight.manifest import manifest_facts, now
+from trajweight.reading import OriginLabels, Reading, read_trajectories
+from trajweight.run import Run, create_run
+from trajweight.splitting import split
+from trajweight.stopwatch import Stopwatch
+from trajweight.weights import real_row_weight, weight_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from trajweight.progress import Progress
+
+
+def ingest(
+    config: DataConfig,
+    out: Path,
+    *,
+    force: bool,
+    progress: Progress,
+    argv: Sequence[str] = (),
+) -> Run:
+    """Read trajectories into a folder: the table, the rejected lines, the counts.
+
+    Raises:
+        DataError: If nothing could be kept; the rejected lines are written all the same.
+        ConfigError: If ``out`` may not be used.
+    """
+    job = Job.begin(RunConfig(data=config), out, force=force, progress=progress, argv=argv)
+    with job.accounted():
+        job.read()
+    return job.run
+
+
+@dataclass
+class Job:
+    """One command at work on its run folder; what it knows grows from step to step."""
+
+    config: RunConfig
+    run: Run
+    progress: Progress
+    argv: Sequence[str]
+    started: str
+    stopwatch: Stopwatch
+    notes: list[str]
+    warnings: list[str]
+    facts: dict[str, Any]
+    table: pl.DataFrame
+    n_read: int = 0
+
+    @classmethod
+    def begin(
+        cls, config: RunConfig, out: Path, *, force: bool, progress: Progress, argv: Sequence[str]
+    ) -> Job:
+        """Look at the inputs before touching the output, so that a typo costs nothing."""
+        inputs = _input_paths(config.data)
+        for path in inputs:
+            if not path.is_file():
+                what = "is a folder" if path.is_dir() else "does not exist"
+                hint = (
+                    f"Pass the files in it: {path}/*.jsonl" if path.is_dir() else "Check the path."
+                )
+                raise DataError(what, path=path, hint=hint)
+            if path.resolve().parent == out.resolve():
+                message = f"the input {path} lies in the run folder {out}"
+                raise ConfigError(message, hint="Give another --out.")
+        run = create_run(out, force=force)
+        run.save_config(config.to_toml())
+        return cls(config, run, progress, argv, now(), Stopwatch(), [], [], {}, pl.DataFrame())
+
+    def read(self) -> None:
+        """Read the files; every line is kept or in ``rejected.jsonl``."""
+        data = self.config.data
+        labels = OriginLabels(
+            real_sources=frozenset(data.real_sources),
+            synthetic_sources=frozenset(data.synthetic_sources),
+            real_paths=tuple(Path(path) for path in data.validation_paths),
+        )
+        paths = [Path(path) for path in data.paths]
+        with self.stopwatch.stage("reading"):
+            reading = read_trajectories(paths, labels=labels, progress=self.progress)
+        self._keep(reading)
+
+    def _keep(self, reading: Reading) -> None:
+        self.table, self.n_read = reading.table, reading.n_read
+        self.run.save_rows("rejected", (each.as_dict() for each in reading.rejected))
+        self.run.save_table("trajectories", self.table)
+        self.say(reading.notes)
+        if reading.rejected:
+            first = reading.rejected[0]
+            self.warn(
+                f"{len(reading.rejected)} of {reading.n_read} rows rejected, the first at "
+                f"{first.path}:{first.line}: {first.reason}; all are in rejected.jsonl"
+            )
+        if self.table.is_empty():
+            message = f"none of the {reading.n_read} rows read can be used; see the reasons in"
+            place = self.run.folder / "rejected.jsonl"
+            message = f"{message} {place}"
+            raise DataError(message, hint="Mend the rows, or pass other files.")
+
+    @contextmanager
+    def accounted(self) -> Iterator[None]:
+        """Write report and manifest when the block ends, also when it ends in an error."""
+        try:
+            yield
+        except BaseException:
+            self.finish(status="failed")
+            raise
+        self.finish()
+
+    def split(self) -> None:
+        """Give every row its split."""
+        with self.stopwatch.stage("splitting"):
+            found = split(
+                self.table,
+                seed=self.config.seed,
+                minimum_validation=MINIMUM_VALIDATION,
+                validation_paths=frozenset(self.config.data.validation_paths),
+            )
+        self.table = found.table
+        self.say(found.notes)
+        self.exclude({each.traj_id: each.reason for each in found.exclusions})
+
+    def split_against(self, trained: Run) -> None:
+        """Every row may be weighed, but for copies of what the trained run held out."""
+        weights = trained.table("weights").select("traj_id", "split")
+        held = trained.table("trajectories").join(weights, on="traj_id")
+        held = held.filter(pl.col("split").is_in(["validation", "dev", "test"]))
+        left = [comparable_text(text) for text in self.table["messages_json"]]
+        right = [comparable_text(text) for text in held["messages_json"]]
+        names, others = self.table["traj_id"].to_list(), held["traj_id"].to_list()
+        reasons = {
+            names[pair.left]: f"{pair.similarity:.0%} like {others[pair.right]}, which the trained "
+            "run held out"
+            for pair in near_duplicates(left, right)
+        }
+        self.table = self.table.with_columns(pl.lit("train").alias("split"))
+        self.exclude(reasons)
+
+    def too_few_validation_rows(self) -> str:
+        """Why no weights can be learned, or nothing when they can."""
+        found = self.count("validation", "real")
+        if found >= MINIMUM_VALIDATION or (found and self.config.data.force):
+            return ""
+        return (
+            f"{found} real validation trajectories are too few to learn weights from "
+            f"(at least {MINIMUM_VALIDATION}); every weight is one"
+            + ("" if found == 0 else "; --force learns all the same")
+        )
+
+    def weigh_uniformly(self, why: str) -> None:
+        """Every synthetic training row counts the same, and it is said why."""
+        self.warn(why)
+        names = self.table.filter(_is_learned())["traj_id"].to_list()
+        table = weight_table(
+            self.table,
+            weights=dict.fromkeys(names, 1.0),
+            real_weight=self.real_weight(),
+        )
+        self.run.save_table("weights", table)
+        self.facts |= {"selected": "uniform", "why_uniform": why}
+
+    def finish(self, *, status: str = "finished") -> None:
+        """Write the report, where there are weights, and at last the manifest."""
+        if self.run.has("weights.parquet"):
+            with self.stopwatch.stage("report"):
+                learning = {"seconds": self.stopwatch.seconds, "notes": self.notes, **self.facts}
+                learning["warnings"] = self.warnings
+                self.run.save_report(build_report(self.run, learning))
+        facts = manifest_facts(
+            arguments=asdict(self.config),
+            seeds={"seed": self.config.seed},
+            inputs=_input_paths(self.config.data),
+            counts=self._counts(),
+            started=self.started,
+            argv=self.argv,
+        )
+        extra = {"seconds": self.stopwatch.seconds, "notes": self.notes, "warnings": self.warnings}
+        model = {
+            key: self.facts.get(key) for key in ("model", "model_fingerprint", "mask_strategy")
+        }
+        self.run.save_manifest({**facts, **extra, **model}, status=status)
+
+    def count(self, split: str, origin: str) -> int:
+        """Rows of a split and an origin."""
+        return self.table.filter((pl.col("split") == split) & (pl.col("origin") == origin)).height
+
+    def _counts(self) -> dict[str, int]:
+        counts = {"read": self.n_read, "kept": self.table.height}
+        counts["rejected"] = self.n_read - self.table.height
+        if "split" in self.table.columns:
+            found = self.table["split"].value_counts()
+            counts |= dict(zip(found["split"].to_list(), found["count"].to_list(), strict=True))
+        return counts
+
+    def real_weight(self) -> float:
+        """What each real training row counts, the synthetic ones having mean one."""
+        share = self.config.data.real_share
+        n_real, n_synthetic = self.count("train", "real"), self.count("train", "synthetic")
+        return 1.0 if share is None else real_row_weight(n_real, n_synthetic, share)
+
+    def exclude(self, reasons: Mapping[str, str]) -> None:
+        """Rows that are kept but take no part, each with its reason in ``excluded.jsonl``."""
+        gone = pl.col("traj_id").is_in(list(reasons))
+        self.table = self.table.with_columns(
+            split=pl.when(gone).then(pl.lit("excluded")).otherwise("split")
+        )
+        earlier = self.run.rows("excluded")
+        now_gone = [{"traj_id": name, "reason": reason} for name, reason in reasons.items()]
+        self.run.save_rows("excluded", [*earlier, *now_gone])
+
+    def say(self, notes: Sequence[str]) -> None:
+        """Tell the watcher, and keep the notes for the run."""
+        self.notes += notes
+        for note in notes:
+            self.progress.say(note)
+
+    def warn(self, text: str) -> None:
+        """Warn the watcher, and keep the warning for the run."""
+        self.warnings.append(text)
+        self.progress.warn(text)
+
+
+def _is_learned() -> pl.Expr:
+    return (pl.col("split") == "train") & (pl.col("origin") == "synthetic")
+
+
+def _input_paths(data: DataConfig) -> list[Path]:
+    return [Path(path) for path in dict.fromkeys((*data.paths, *data.validation_paths))]
