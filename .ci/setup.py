@@ -189,7 +189,7 @@ def call(*command: str) -> str:
 
 def run(name: str, *arguments: str) -> int:
     """Run a program of the environment in the checkout, in full view."""
-    say(f"\n$ {(SCRIPTS / name).relative_to(ROOT)} {' '.join(arguments)}")
+    say(" ".join(["\n$", str((SCRIPTS / name).relative_to(ROOT)), *arguments]))
     return subprocess.run([SCRIPTS / name, *arguments], cwd=ROOT, check=False).returncode
 
 

@@ -34,7 +34,9 @@ def measure(seed: int, out: Path, options: list[str]) -> dict[str, Any]:
     """Score the sample data once, in a process of its own."""
     command = [sys.executable, "-m", "trajweight.cli", "score", *FILES, "--out", str(out)]
     began = time.perf_counter()
-    subprocess.run([*command, "--seed", str(seed), "--json", *options], check=True, capture_output=True)
+    subprocess.run(
+        [*command, "--seed", str(seed), "--json", *options], check=True, capture_output=True
+    )
     took = time.perf_counter() - began
     report = json.loads((out / "report.json").read_text())
     weights = (out / "weights.parquet").read_bytes()
@@ -70,7 +72,9 @@ def quality_of(out: Path) -> dict[str, Any]:
     )
     return {
         "auroc": round(float(roc_auc_score(quality, w)), 4),
-        "auroc_of_shortness": round(float(roc_auc_score(quality, -table["n_tokens"].to_numpy())), 4),
+        "auroc_of_shortness": round(
+            float(roc_auc_score(quality, -table["n_tokens"].to_numpy())), 4
+        ),
         "ess_fraction": round(float(w.sum() ** 2 / (w**2).sum() / len(w)), 4),
         "sources": means.with_columns(pl.col("weight").round(3)).to_dicts(),
     }
@@ -86,7 +90,9 @@ def table_of(results: dict[str, Any]) -> str:
         means = {source["source"]: source["weight"] for source in run["sources"]}
         numbers = [run["seed"], run["auroc"], run["ess_fraction"]]
         numbers += [round(run["uniform_dev_loss"], 3), round(run["weighted_dev_loss"], 3)]
-        lines.append([str(each) for each in [*numbers, run["wall_seconds"], *(means[n] for n in names)]])
+        lines.append(
+            [str(each) for each in [*numbers, run["wall_seconds"], *(means[n] for n in names)]]
+        )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -102,7 +108,11 @@ def main() -> None:
                 measure(seed, Path(folder) / str(place), options)
                 for place, seed in enumerate(chosen.seeds)
             ]
-        machine = {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+        machine = {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        }
         RESULTS.write_text(json.dumps({"machine": machine, "runs": runs}, indent=2) + "\n")
     print(table_of(json.loads(RESULTS.read_text())))
 

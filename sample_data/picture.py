@@ -1,6 +1,6 @@
 """Draws the report of a run as a terminal screenshot.
 
-    python sample_data/picture.py runs/sample        # writes report.svg beside this file
+python sample_data/picture.py runs/sample        # writes report.svg beside this file
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "report.svg")
     chosen = parser.parse_args()
-    console = Console(width=80, record=True, file=io.StringIO(), color_system="truecolor", force_terminal=True)
+    console = Console(
+        width=80, record=True, file=io.StringIO(), color_system="truecolor", force_terminal=True
+    )
     render(report_facts(load_run(chosen.run)), console)
     console.save_svg(str(chosen.out), title="trajweight report runs/sample", unique_id="report")
 

@@ -21,7 +21,8 @@ def rows(name: str) -> list[dict]:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("textarena") is None, reason="needs the environment: pip install textarena"
+    importlib.util.find_spec("textarena") is None,
+    reason="needs the environment: pip install textarena",
 )
 def test_the_script_makes_the_same_bytes(tmp_path) -> None:
     script = [sys.executable, SAMPLE / "make.py", "--out", tmp_path]

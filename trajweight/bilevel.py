@@ -17,7 +17,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 Rows = Sequence[int]
 #: Steps between the two rankings whose correlation says whether ranks have settled.
 SETTLE_WINDOW = 10
+#: Inner steps an outer step may wait for a batch with two synthetic rows, on average.
+MOST_IDLE = 20
+#: Steps whose mean loss is compared with that of as many before, to see whether it is flat.
+FLAT_WINDOW = 8
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,14 @@ class Learned:
     """What the loop leaves.
 
     Attributes:
-        head: The running average of the heads.
-        trace: One dictionary of numbers an outer step.
+        heads: Running averages of the head, an early one and the last.
+        steps: Outer steps made.
         stopped_because: A sentence.
     """
 
-    head: ReweightingHead
-    trace: list[dict[str, float]] = field(default_factory=list)
-    stopped_because: str = ""
+    heads: list[ReweightingHead]
+    steps: int
+    stopped_because: str
 
 
 class InnerLevel:
@@ -99,7 +104,7 @@ class InnerLevel:
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=config.learning_rate,
-            betas=(0.9, 0.99),
+            betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
         )
         self.generator = torch.Generator().manual_seed(seed)
@@ -136,6 +141,8 @@ class InnerLevel:
         rows, share = _sample(self.problem, size, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.problem.accumulate(rows, share)
+        norm = float(nn.utils.get_total_norm([_gradient(each) for each in self.parameters]))
+        _require_finite("outer", float((losses * share).sum()), norm, rows, losses)
         scales = adam_derivative(self.optimizer, self.parameters)
         found = [
             scale * _gradient(parameter)
@@ -161,18 +168,51 @@ class InnerLevel:
 
     def _update(self, losses: Tensor, weights: Tensor, rows: Rows) -> float:
         loss = float((losses * weights).mean())
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
-            bad = [row for row, each in zip(rows, losses.tolist(), strict=True) if each != each]
-            message = (
-                f"the inner loss is {loss} and its gradient norm {float(norm)} "
-                f"on rows {bad or list(rows)}"
-            )
-            raise DivergenceError(
-                message, hint="Lower inner.learning_rate, or use --dtype float32."
-            )
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
+        _require_finite("inner", loss, norm, rows, losses)
         self.optimizer.step()
         return loss
+
+
+def train_until_flat(
+    inner: InnerLevel,
+    rows: Rows,
+    *,
+    size: int,
+    least: int,
+    most: int,
+    watch: Callable[[float], None],
+) -> int:
+    """Train with weight one on every row until the loss has flattened; gives back the steps.
+
+    Flat means that the mean loss of the last eight steps is less than a tenth below that of the
+    eight before.
+    """
+    losses: list[float] = []
+    for batch in islice(inner.batches(rows, size=size), most):
+        losses.append(inner.step(batch, torch.ones(len(batch))))
+        watch(losses[-1])
+        window = len(losses) >= max(least, 2 * FLAT_WINDOW)
+        if window and _mean(losses[-FLAT_WINDOW:]) > 0.9 * _mean(
+            losses[-2 * FLAT_WINDOW : -FLAT_WINDOW]
+        ):
+            break
+    return len(losses)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _require_finite(level: str, loss: float, norm: float, rows: Rows, losses: Tensor) -> None:
+    """Refuse a loss or a gradient that is not finite; the error carries the rows to look at."""
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    bad = [row for row, each in zip(rows, losses.tolist(), strict=True) if not math.isfinite(each)]
+    message = f"the {level} loss is {loss} and its gradient norm {norm}"
+    raise DivergenceError(
+        message, rows=bad or list(rows), hint="Lower inner.learning_rate, or use --dtype float32."
+    )
 
 
 def learn(
@@ -193,7 +233,7 @@ def learn(
         watch: Called with the numbers of every outer step.
 
     Returns:
-        The averaged head, the trace, and why the loop ended.
+        The averaged heads, the number of outer steps, and why the loop ended.
 
     Raises:
         DivergenceError: If a loss or a gradient is not finite.
@@ -203,27 +243,33 @@ def learn(
     outer = _OuterLevel(head, features, config)
     batches = inner.batches([*problem.real, *problem.synthetic], size=inner.config.batch_size)
     direction, outer_loss = inner.direction(size=config.batch_size)
+    heads: list[ReweightingHead] = []
     rankings: list[Tensor] = []
-    trace: list[dict[str, float]] = []
-    for step in range(1, config.max_steps + 1):
-        if step > 1 and (step - 1) % config.every == 0:
+    why = "batches held too few synthetic rows for an outer step"
+    for inner_step, rows in enumerate(islice(batches, MOST_IDLE * config.max_steps)):
+        if inner_step and inner_step % config.every == 0:
             direction, outer_loss = inner.direction(size=config.batch_size)
-        rows = next(batches)
         weights = batch_weights(problem, rows, outer.weights())
         d = inner.ghost_step(rows, weights, direction)
         drawn = [index for index, row in enumerate(rows) if row in place]
-        if drawn:
-            outer.step([place[rows[index]] for index in drawn], d[drawn], weights[drawn])
+        if len(drawn) < 2:
+            continue  # d is centred within the batch, so one row alone says nothing
+        outer.step([place[rows[index]] for index in drawn], d[drawn], weights[drawn])
         rankings.append(outer.averaged_weights())
-        facts = {"step": step, "outer_loss": outer_loss, **outer.facts(), "settled": math.nan}
+        facts = {"step": outer.steps, "outer_loss": outer_loss, **outer.facts()}
+        facts["settled"] = math.nan
         if len(rankings) > SETTLE_WINDOW:
             facts["settled"] = rank_correlation(rankings[-1 - SETTLE_WINDOW], rankings[-1])
-        trace.append(facts)
         watch(facts)
-        if step >= config.min_steps and facts["settled"] > config.settled:
+        if outer.steps == max(1, config.min_steps // 2):
+            heads.append(copy.deepcopy(outer.average))
+        if outer.steps >= config.min_steps and facts["settled"] > config.settled:
             why = f"ranks settled: {facts['settled']:.3f} over {SETTLE_WINDOW} steps"
-            return Learned(outer.average, trace, why)
-    return Learned(outer.average, trace, f"{config.max_steps} outer steps, the most allowed")
+            break
+        if outer.steps >= config.max_steps:
+            why = f"{config.max_steps} outer steps, the most allowed"
+            break
+    return Learned([*heads, outer.average], outer.steps, why)
 
 
 class _OuterLevel:
@@ -281,6 +327,19 @@ class _OuterLevel:
         return {"ess_share": share, "max_weight": float(weights.max()), "d_scale": self.scale}
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one candidate of a contest did, after training.
+
+    Attributes:
+        judged: Loss of each of the rows that choose. Shape (j,).
+        outer: The outer loss.
+    """
+
+    judged: Tensor
+    outer: float
+
+
 def contest(
     inner: InnerLevel,
     start: dict[str, Any],
@@ -288,7 +347,7 @@ def contest(
     *,
     steps: int,
     judge: Rows,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Result]:
     """Train from one state with each candidate's weights on the same batches, and compare.
 
     Args:
@@ -297,22 +356,16 @@ def contest(
         candidates: Weights of the synthetic training rows, by name. Shape (n,) each.
         steps: Inner steps of each run.
         judge: Rows that choose between the candidates.
-
-    Returns:
-        For each name the loss on the ``judge`` rows and the outer loss, after training.
     """
     before = inner.state()
     problem, found = inner.problem, {}
     for name, weights in candidates.items():
         inner.restore(start)
-        batches = inner.batches(
-            [*problem.real, *problem.synthetic], size=2 * inner.config.batch_size
-        )
-        for _ in range(steps):
-            rows = next(batches)
+        everything = [*problem.real, *problem.synthetic]
+        batches = inner.batches(everything, size=2 * inner.config.batch_size)
+        for rows in islice(batches, steps):
             inner.step(rows, batch_weights(problem, rows, weights))
-        judged = float(problem.evaluate(judge).mean())
-        found[name] = {"judge": judged, "outer": problem.outer_loss()}
+        found[name] = Result(problem.evaluate(judge), problem.outer_loss())
     inner.restore(before)
     return found
 

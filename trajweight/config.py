@@ -96,10 +96,13 @@ class InnerConfig:
     Attributes:
         learning_rate: Of AdamW on the adapter.
         batch_size: Trajectories of one inner step.
-        real_steps: Steps on real training rows alone, before the loop; they teach the format, and
-            the adapter they leave gives the features their likelihood under real data.
+        real_steps: Steps on real training rows alone, before the loop, at least; up to twice as
+            many until the loss is flat. They teach the format, and the adapter they leave gives
+            the features their likelihood under real data.
         warmup_steps: Steps with uniform weights on all training rows, before the first outer
-            step.
+            step, at least; up to twice as many until the loss is flat.
+        beta1: Of AdamW: memory of the gradient's mean.
+        beta2: Of AdamW: memory of its square; short, since a run has some hundred steps.
         weight_decay: Decoupled weight decay.
         max_grad_norm: The gradient is clipped to this norm.
     """
@@ -108,16 +111,23 @@ class InnerConfig:
 
     learning_rate: float = 3e-3
     batch_size: int = 8
-    real_steps: int = 24
-    warmup_steps: int = 10
+    real_steps: int = 12
+    warmup_steps: int = 8
+    beta1: float = 0.9
+    beta2: float = 0.99
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _require_positive(self, "learning_rate", "batch_size", "max_grad_norm")
+        _require_positive(self, "learning_rate", "max_grad_norm")
+        if self.batch_size < 2:  # d is centred within the batch
+            _refuse("batch_size", self.batch_size, "2 or more")
         # The outer gradient goes through Adam's state, so at least one step must have filled it.
         _require_positive(self, "warmup_steps")
+        for name in ("beta1", "beta2"):
+            if not 0 < getattr(self, name) < 1:
+                _refuse(name, getattr(self, name), "between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +159,12 @@ class OuterConfig:
     min_steps: int = 30
     max_steps: int = 60
     settled: float = 0.98
-    ess_penalty: float = 0.05
+    ess_penalty: float = 0.2
     average: float = 0.9
     hidden: int = 32
     components: int = 16
     w_min: float = 0.02
-    contest_steps: int = 10
+    contest_steps: int = 8
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -98,6 +99,15 @@ class MissingError(TrajweightError):
 
 
 class DivergenceError(TrajweightError):
-    """Training left the finite numbers and could not be brought back."""
+    """Training left the finite numbers.
+
+    Attributes:
+        rows: Positions of the rows it happened on.
+    """
 
     code = "divergence"
+
+    def __init__(self, message: str, *, rows: Sequence[int] = (), hint: str = "") -> None:
+        """Keep the rows, so that who knows their names can tell them."""
+        super().__init__(message, hint=hint)
+        self.rows = tuple(rows)

@@ -95,9 +95,17 @@ def _both_halves(backbone: Backbone, layout: Layout) -> tuple[Tensor, Tensor | N
 
 
 @torch.no_grad()
-def takes_forests(backbone: Backbone, encoded: Sequence[Encoded], *, pad_id: int) -> bool:
-    """Whether the model gives two trajectories in a forest the states they have side by side."""
-    pair = [_head_of(row, 48) for row in (encoded[0], encoded[-1])]
+def takes_forests(backbone: Backbone, row: Encoded, *, pad_id: int) -> bool:
+    """Whether the model gives trajectories in a forest the states they have side by side.
+
+    Tried on the beginning of a row and on the same beginning with another end. A model whose
+    layers look at a window of tokens only is refused unseen: a forest's mask would widen it.
+    """
+    config = backbone.model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or []
+    if getattr(config, "sliding_window", None) and (not kinds or "sliding_attention" in kinds):
+        return False
+    pair = _branching(row)
     aside = padded(pair, pad_id=pad_id)
     try:
         forest = next(forests(pair, max_tokens=10_000))
@@ -111,8 +119,14 @@ def takes_forests(backbone: Backbone, encoded: Sequence[Encoded], *, pad_id: int
     return bool((left - right).norm() <= tolerance * left.norm())
 
 
-def _head_of(row: Encoded, length: int) -> Encoded:
-    return Encoded(row.input_ids[:length], row.assistant_mask[:length], row.turn_of_token[:length])
+def _branching(row: Encoded) -> list[Encoded]:
+    """Two short rows that surely part ways: the second ends in the first's tokens reversed."""
+    ids = row.input_ids[:48]
+    stem, end = ids[: len(ids) // 3], ids[len(ids) // 3 :]
+    mask, turns = [False] * (len(ids) + 1), [-1] * (len(ids) + 1)
+    # One more token on each, of which the two differ even where the end is a palindrome.
+    ends = ([*end, ids[0]], [*reversed(end), next((each for each in ids if each != ids[0]), 0)])
+    return [Encoded([*stem, *tail], mask, turns) for tail in ends]
 
 
 @dataclass(frozen=True, slots=True)

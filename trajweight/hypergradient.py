@@ -89,8 +89,10 @@ def adam_derivative(optimizer: torch.optim.Optimizer, parameters: Iterable[Tenso
     """Elementwise derivative of the next Adam update by its gradient, second moment held fixed.
 
     J = lr (1 - b1) / (c1 (sqrt(v / c2) + eps)) with the bias corrections c1, c2 of the state as
-    it stands. The part through the second moment is left out: it is below one percent after a
-    thousand steps and needs the batch gradient that the pass is about to compute.
+    it stands. Left out are the part through the second moment and that through clipping, since
+    both need the batch gradient that the pass is about to compute. With b2 = 0.99 and noisy
+    gradients the first is a quarter of J's norm after 34 steps and a tenth after 100; it shrinks
+    J where the batch gradient is large, and leaves its signs alone.
 
     Args:
         optimizer: Adam or AdamW that has made at least one step.

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from trajweight.backbone import Backbone
-from trajweight.bilevel import InnerLevel, Learned, Problem, contest, learn
+from trajweight.bilevel import (
+    InnerLevel,
+    Learned,
+    Problem,
+    contest,
+    learn,
+    train_until_flat,
+)
 from trajweight.config import ModelConfig, RunConfig
 from trajweight.errors import RunError
 from trajweight.features import (
@@ -31,7 +37,7 @@ from trajweight.losses import OutputLayer, TrajectoryLosses
 from trajweight.reweighting import HeadShape, ReweightingHead
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from trajweight.encoded import Encoded
     from trajweight.models import LoadedModel
@@ -93,14 +99,12 @@ class Outcome:
         scored: Scores and weights; the weights are one where uniform won.
         head: Tensors of the trained head, for `score_rows`.
         head_config: What is needed to use them.
-        trace: One line an outer step.
         facts: For the report; see `trajweight.analysis.report.Learning`.
     """
 
     scored: Scored
     head: dict[str, Tensor]
     head_config: dict[str, Any]
-    trace: list[dict[str, float]]
     facts: dict[str, Any]
 
 
@@ -111,6 +115,7 @@ def learn_weights(
     *,
     progress: Progress,
     stopwatch: Stopwatch,
+    on_step: Callable[[dict[str, float]], None],
 ) -> Outcome:
     """Learn a weight for every synthetic training row.
 
@@ -120,6 +125,7 @@ def learn_weights(
         config: Settings.
         progress: Told of stages and of every outer step.
         stopwatch: Gets the time of every stage.
+        on_step: Called with the numbers of every outer step.
 
     Raises:
         DivergenceError: If training leaves the finite numbers.
@@ -143,18 +149,24 @@ def learn_weights(
         features = student.features(mapped, frozen, material.n_turns, real_adapter, progress)
     head = _new_head(features[material.synthetic], config)
     with stopwatch.stage("bilevel loop"):
-        learned = _loop(inner, head, features[material.synthetic], config, progress)
-    with torch.no_grad():
-        scores = learned.head(features)
-        weights = learned.head.weights(scores[material.synthetic])
+        learned = _loop(inner, head, features[material.synthetic], config, progress, on_step)
+    candidates = [_weighed(each, features, material) for each in learned.heads]
     with stopwatch.stage("contest"):
-        results = _contest(inner, start, weights, material, config, progress)
-    wins = results["head"]["judge"] < results["uniform"]["judge"]
-    final = weights if wins else torch.ones_like(weights)
+        verdict = _contest(inner, start, [w for _, w in candidates], material, config, progress)
+    scores, weights = candidates[verdict.best]
+    final = weights if verdict.wins else torch.ones_like(weights)
     scored = Scored(scores, final, frozen.embeddings, frozen.losses.all)
-    tensors, described = _packed(learned.head, mapped, real_adapter, student, config)
-    facts = _facts(learned, results, before, material, student)
-    return Outcome(scored, tensors, described, learned.trace, facts)
+    head = learned.heads[verdict.best]
+    tensors, described = _packed(head, mapped, real_adapter, student, config)
+    facts = _facts(learned, verdict, before, student)
+    return Outcome(scored, tensors, described, facts)
+
+
+@torch.no_grad()
+def _weighed(head: ReweightingHead, features: Tensor, material: Material) -> tuple[Tensor, Tensor]:
+    """Scores of all rows and weights of the synthetic training rows: (n,) and (n_synthetic,)."""
+    scores = head(features)
+    return scores, head.weights(scores[material.synthetic])
 
 
 def score_rows(
@@ -221,7 +233,9 @@ class Student:
         self.encoded = encoded
         self.pad_id = int(loaded.tokenizer.pad_token_id)
         self.forest_tokens = FOREST_TOKENS_CPU if on_cpu else FOREST_TOKENS_GPU
-        if not takes_forests(self.backbone, encoded, pad_id=self.pad_id):
+        if not takes_forests(
+            self.backbone, max(encoded, key=lambda row: len(row.input_ids)), pad_id=self.pad_id
+        ):
             self.forest_tokens = 0
             progress.say("this model cannot share prefixes between rows; each row runs alone")
         seen = config.vocabulary == "seen" or (config.vocabulary == "auto" and on_cpu)
@@ -314,20 +328,29 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
     only afterwards does it speak of content.
     """
     problem, settings = inner.problem, config.inner
-    steps = settings.real_steps if problem.real else 0
-    progress.start("warm-up", steps + settings.warmup_steps)
-    if steps:
-        batches = inner.batches(problem.real, size=settings.batch_size)
-        for rows in islice(batches, steps):
-            progress.advance(loss=inner.step(rows, torch.ones(len(rows))))
+    least = settings.real_steps if problem.real else 0
+    progress.start("warm-up", 2 * (least + settings.warmup_steps))
+
+    def warm_up(rows: Sequence[int], *, size: int, least: int) -> int:
+        return train_until_flat(
+            inner,
+            rows,
+            size=size,
+            least=least,
+            most=2 * least,
+            watch=lambda loss: progress.advance(loss=loss),
+        )
+
+    n_real = n_all = 0
+    if least:
+        n_real = warm_up(problem.real, size=settings.batch_size, least=least)
     else:
         progress.say("no real training rows: the features lack the likelihood under real data")
-    real_adapter = adapter_tensors(problem.linears) if steps else []
+    real_adapter = adapter_tensors(problem.linears) if least else []
     everything = [*problem.real, *problem.synthetic]
-    batches = inner.batches(everything, size=2 * settings.batch_size)
-    for rows in islice(batches, settings.warmup_steps):
-        progress.advance(loss=inner.step(rows, torch.ones(len(rows))))
+    n_all = warm_up(everything, size=2 * settings.batch_size, least=settings.warmup_steps)
     progress.finish()
+    progress.say(f"warmed up in {n_real} steps on real rows and {n_all} on all of them")
     return real_adapter
 
 
@@ -347,10 +370,12 @@ def _loop(
     features: Tensor,
     config: RunConfig,
     progress: Progress,
+    on_step: Callable[[dict[str, float]], None],
 ) -> Learned:
     progress.start("bilevel loop", config.outer.max_steps)
 
     def watch(facts: dict[str, float]) -> None:
+        on_step(facts)
         progress.advance(outer_loss=facts["outer_loss"], ess=facts["ess_share"])
 
     learned = learn(inner, head, features, config.outer, watch=watch)
@@ -358,48 +383,87 @@ def _loop(
     return learned
 
 
+@dataclass(frozen=True)
+class _Verdict:
+    """The best of the learned heads, and how it did against uniform weights.
+
+    Attributes:
+        best: Its place among the heads.
+        wins: Whether it did better than uniform weights on the rows that choose.
+        gain: Mean over the tasks of the loss it saves against uniform, in nats a token.
+        error: Standard error of the gain over the tasks; None with a single task.
+        uniform: Loss on the rows that choose, and outer loss, under uniform weights.
+        weighted: The same under the head's weights.
+        has_dev: Whether dev rows chose, or the validation rows for want of them.
+    """
+
+    best: int
+    wins: bool
+    gain: float
+    error: float | None
+    uniform: tuple[float, float]
+    weighted: tuple[float, float]
+    has_dev: bool
+
+
 def _contest(
     inner: InnerLevel,
     start: dict[str, Any],
-    weights: Tensor,
+    weights: Sequence[Tensor],
     material: Material,
     config: RunConfig,
     progress: Progress,
-) -> dict[str, dict[str, float]]:
+) -> _Verdict:
+    """Train once more with each head's weights and with uniform ones; dev rows choose."""
+    judge = material.dev or material.validation
+    names = [f"head {place}" for place in range(len(weights))]
+    candidates = {"uniform": torch.ones_like(weights[0]), **dict(zip(names, weights, strict=True))}
     progress.start("contest with uniform weights")
-    results = contest(
-        inner,
-        start,
-        {"uniform": torch.ones_like(weights), "head": weights},
-        steps=config.outer.contest_steps,
-        judge=material.dev or material.validation,
-    )
+    results = contest(inner, start, candidates, steps=config.outer.contest_steps, judge=judge)
     progress.finish()
-    return results
+    by_task = {
+        name: _task_means(result.judged, judge, material) for name, result in results.items()
+    }
+    best = min(range(len(names)), key=lambda place: float(by_task[names[place]].mean()))
+    saved = by_task["uniform"] - by_task[names[best]]
+    gain, n = float(saved.mean()), len(saved)
+    return _Verdict(
+        best=best,
+        wins=gain > 0,
+        gain=gain,
+        error=float(saved.std()) / n**0.5 if n > 1 else None,
+        uniform=(float(by_task["uniform"].mean()), results["uniform"].outer),
+        weighted=(float(by_task[names[best]].mean()), results[names[best]].outer),
+        has_dev=bool(material.dev),
+    )
 
 
-def _facts(
-    learned: Learned,
-    results: Mapping[str, Mapping[str, float]],
-    before: float,
-    material: Material,
-    student: Student,
-) -> dict[str, Any]:
-    uniform, head = results["uniform"], results["head"]
+def _task_means(losses: Tensor, rows: Sequence[int], material: Material) -> Tensor:
+    """Mean loss of each task, in the order the tasks first appear: (j,) to (tasks,)."""
+    of_task: dict[str, list[float]] = {}
+    for row, loss in zip(rows, losses.tolist(), strict=True):
+        of_task.setdefault(material.tasks[row], []).append(loss)
+    return torch.tensor([sum(each) / len(each) for each in of_task.values()])
+
+
+def _facts(learned: Learned, verdict: _Verdict, before: float, student: Student) -> dict[str, Any]:
+    vocabulary = student.vocabulary
     facts: dict[str, Any] = {
         "mode": "learned",
-        "selected": "head" if head["judge"] < uniform["judge"] else "uniform",
+        "selected": "head" if verdict.wins else "uniform",
         "objective": "imitate the real validation trajectories (mean NLL, tasks alike)",
         "base_outer_loss": before,
-        "uniform_outer_loss": uniform["outer"],
-        "weighted_outer_loss": head["outer"],
-        "outer_steps": len(learned.trace),
+        "uniform_outer_loss": verdict.uniform[1],
+        "weighted_outer_loss": verdict.weighted[1],
+        "outer_steps": learned.steps,
         "stopped_because": learned.stopped_because,
         "trunk_layers": student.backbone.depth,
-        "vocabulary": "full" if student.vocabulary is None else f"seen ({len(student.vocabulary)})",
+        "vocabulary": "full" if vocabulary is None else f"seen ({len(vocabulary)} tokens)",
+        "dev_gain": verdict.gain,
+        "dev_gain_se": verdict.error,
     }
-    if material.dev:
-        facts |= {"uniform_dev_loss": uniform["judge"], "weighted_dev_loss": head["judge"]}
+    if verdict.has_dev:
+        facts |= {"uniform_dev_loss": verdict.uniform[0], "weighted_dev_loss": verdict.weighted[0]}
     return facts
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from trajweight.encoded import Encoded
-from trajweight.errors import ConfigError, DataError
+from trajweight.errors import ConfigError, DataError, DivergenceError
 from trajweight.job import Job
 from trajweight.learning import Material, Scored, learn_weights, score_rows
 from trajweight.models import LoadedModel, load_model
@@ -107,6 +107,8 @@ def _weigh(job: Job) -> None:
     """Learn the weights, or make them uniform where there are too few rows to learn from."""
     _require_synthetic(job)
     why = job.too_few_validation_rows()
+    if job.count("train", "synthetic") == 1:
+        why = "a single synthetic trajectory has weight one"
     if not why:
         loaded, encoded = tokenise(job)
         _require_synthetic(job)
@@ -148,16 +150,28 @@ def tokenise(
     paired = list(zip(names, found.rows, strict=True))
     job.exclude({name: row.reason for name, row in paired if not isinstance(row, Encoded)})
     job.facts |= {"model": loaded.name, "mask_strategy": found.strategy}
-    job.facts["model_fingerprint"] = loaded.fingerprint
+    job.facts |= {"model_fingerprint": loaded.fingerprint}
+    job.facts |= {"device": str(loaded.device), "dtype": str(loaded.dtype).removeprefix("torch.")}
     return loaded, {name: row for name, row in paired if isinstance(row, Encoded)}
 
 
 def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
     """Learn weights, and write them with the head and the trace."""
     material = _material(job, encoded)
-    outcome = learn_weights(
-        loaded, material, job.config, progress=job.progress, stopwatch=job.stopwatch
-    )
+    try:
+        outcome = learn_weights(
+            loaded,
+            material,
+            job.config,
+            progress=job.progress,
+            stopwatch=job.stopwatch,
+            on_step=job.run.append_trace,
+        )
+    except DivergenceError as error:
+        names = list(encoded)
+        where = ", ".join(names[row] for row in error.rows[:5])
+        message = f"{error.message}; trajectories: {where}"
+        raise DivergenceError(message, rows=error.rows, hint=error.hint) from error
     config = {
         **outcome.head_config,
         "model": loaded.name,
@@ -165,7 +179,6 @@ def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
         "selected": outcome.facts["selected"],
     }
     job.run.save_head(outcome.head, config)
-    job.run.save_rows("trace", outcome.trace)
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
     if outcome.facts["selected"] == "uniform":

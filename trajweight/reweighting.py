@@ -58,7 +58,9 @@ class ReweightingHead(nn.Module):
         super().__init__()
         self.shape = shape
         self.register_buffer("mean", mean.float())
-        self.register_buffer("scale", scale.float().clamp_min(1e-6))
+        # A feature that is constant in training teaches nothing, so it says nothing elsewhere.
+        is_constant = scale <= 1e-6 * mean.abs().clamp_min(1e-3)
+        self.register_buffer("scale", scale.float().masked_fill(is_constant, torch.inf))
         self.hidden = nn.utils.skip_init(nn.Linear, shape.inputs, shape.hidden)
         self.last = nn.utils.skip_init(nn.Linear, shape.hidden, 1)
         with torch.no_grad():

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from trajweight.bilevel import InnerLevel, Problem, contest, learn, rank_correlation
+from trajweight.bilevel import (
+    InnerLevel,
+    Problem,
+    contest,
+    learn,
+    rank_correlation,
+    train_until_flat,
+)
 from trajweight.config import InnerConfig, OuterConfig
 from trajweight.errors import DivergenceError
 from trajweight.reweighting import HeadShape, ReweightingHead
@@ -73,7 +81,7 @@ def learned_weights(toy: Toy, *, seed: int = 0, outer: OuterConfig = OUTER) -> T
     )
     learned = learn(inner, head, toy.features.float(), outer, watch=lambda _: None)
     with torch.no_grad():
-        return learned.head.weights(learned.head(toy.features.float()))
+        return learned.heads[-1].weights(learned.heads[-1](toy.features.float()))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -148,7 +156,8 @@ def test_the_truth_wins_a_contest_against_uniform() -> None:
 
     found = contest(inner, inner.state(), candidates, steps=60, judge=inner.problem.validation)
 
-    assert found["truth"]["judge"] < found["uniform"]["judge"]
+    assert found["truth"].judged.mean() < found["uniform"].judged.mean()
+    assert found["truth"].outer < found["uniform"].outer
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_rows_named() -> None:
@@ -156,8 +165,43 @@ def test_a_loss_that_is_not_finite_stops_with_the_rows_named() -> None:
     toy.x[17] = float("nan")
     inner = InnerLevel(toy.problem(), INNER, seed=0)
 
-    with pytest.raises(DivergenceError, match=r"\[17\]"):
+    with pytest.raises(DivergenceError, match="the inner loss is nan") as caught:
         inner.step([16, 17], torch.ones(2))
+
+    assert caught.value.rows == (17,)
+
+
+def test_batches_without_synthetic_rows_do_not_count_as_outer_steps() -> None:
+    toy = Toy(n_bad=80)
+    inner = InnerLevel(replace(toy.problem(), synthetic=toy.synthetic[:3]), INNER, seed=0)
+    inner.step([0, 1], torch.ones(2))
+    head = ReweightingHead(
+        HeadShape(2), mean=torch.zeros(2), scale=torch.ones(2), generator=torch.Generator()
+    )
+    seen: list[float] = []
+
+    learn(
+        inner,
+        head,
+        torch.randn(3, 2),
+        OuterConfig(max_steps=5, min_steps=5),
+        watch=lambda facts: seen.append(facts["step"]),
+    )
+
+    assert seen == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("losses", "steps"), [([1.0] * 40, 16), ([2.0**-i for i in range(40)], 30)]
+)
+def test_the_warm_up_ends_when_the_loss_is_flat(losses, steps, monkeypatch) -> None:
+    inner = InnerLevel(Toy(n_bad=0).problem(), INNER, seed=0)
+    remaining = iter(losses)
+    monkeypatch.setattr(inner, "step", lambda rows, weights: next(remaining))
+
+    made = train_until_flat(inner, [0, 1], size=2, least=4, most=30, watch=lambda _: None)
+
+    assert made == steps
 
 
 def test_rank_correlation_equals_scipys() -> None:

@@ -25,7 +25,7 @@ def test_settings_survive_toml() -> None:
         ("[inner]\nbatch = 2", "inner.batch is 2"),
         ("seed = 'x'", "seed is 'x'"),
         ("[model]\nmax_tokens = 'x'", "model.max_tokens is 'x'"),
-        ("[inner]\nbatch_size = 0", "batch_size is 0; it must be more than 0"),
+        ("[inner]\nbatch_size = 0", "batch_size is 0; it must be 2 or more"),
         ("[data]\nreal_share = 1.5", "real_share is 1.5"),
         ("[model]\nvocabulary = 'some'", "model.vocabulary is 'some'"),
     ],

@@ -30,8 +30,8 @@ def test_the_frozen_pass_equals_each_row_alone(depth) -> None:
 def test_the_tiny_model_takes_forests_and_one_that_breaks_masks_does_not() -> None:
     model, _ = build_tiny()
     backbone = Backbone(model, depth=1)
-    rows = token_rows(2)
-    assert takes_forests(backbone, rows, pad_id=PAD)
+    (row,) = token_rows(1, shared=60)
+    assert takes_forests(backbone, row, pad_id=PAD)
 
     for layer in backbone.layers:
         layer.self_attn.is_causal = True
@@ -43,7 +43,15 @@ def test_the_tiny_model_takes_forests_and_one_that_breaks_masks_does_not() -> No
 
     for layer in backbone.layers:
         layer.self_attn.forward = blind.__get__(layer.self_attn)
-    assert not takes_forests(backbone, rows, pad_id=PAD)
+    assert not takes_forests(backbone, row, pad_id=PAD)
+
+
+def test_a_model_that_looks_at_a_window_only_takes_no_forests() -> None:
+    model, _ = build_tiny()
+    model.config.sliding_window = 64
+    (row,) = token_rows(1)
+
+    assert not takes_forests(Backbone(model, depth=1), row, pad_id=PAD)
 
 
 def test_a_trunk_deeper_than_the_model_is_refused() -> None:

@@ -49,6 +49,20 @@ def test_a_feature_far_away_counts_as_far_as_the_farthest() -> None:
     assert torch.equal(made(near), made(far))
 
 
+def test_a_feature_that_was_constant_in_training_says_nothing_elsewhere() -> None:
+    made = ReweightingHead(
+        HeadShape(2),
+        mean=torch.tensor([1.0, 5.0]),
+        scale=torch.tensor([2.0, 0.0]),
+        generator=torch.Generator().manual_seed(0),
+    )
+    torch.nn.init.normal_(made.last.weight)
+
+    same, other = torch.tensor([[0.3, 5.0]]), torch.tensor([[0.3, 9.0]])
+
+    assert torch.equal(made(same), made(other))
+
+
 def test_the_global_generator_is_left_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
