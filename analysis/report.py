@@ -18,6 +18,7 @@ from trajweight.analysis.alignment import Alignment, alignment
 from trajweight.analysis.correlations import WARN_BEYOND, rank_correlations
 from trajweight.analysis.ess import spread, spread_by, top_mass
 from trajweight.analysis.excerpts import excerpt
+from trajweight.config import MINIMUM_VALIDATION
 from trajweight.manifest import SCHEMA_VERSION, SEMANTICS
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 BIN_EDGES: Final = tuple(i / 5 for i in range(16))
 #: Below this share of effective rows few trajectories hold the mass.
 LOW_ESS: Final = 0.2
-#: Fewer real trajectories than this cannot tell weights from luck.
-MIN_VALIDATION: Final = 20
 #: Trajectories listed at either end.
 N_LISTED: Final = 10
 #: Reasons listed by name; the rest are summed up.
@@ -59,6 +58,8 @@ class Learning(TypedDict, total=False):
     base_dev_loss: float
     uniform_dev_loss: float
     weighted_dev_loss: float
+    dev_gain: float | None  # uniform minus learned loss after training, mean over dev rows
+    dev_gain_se: float | None  # its standard error over tasks; None with fewer than two tasks
     outer_steps: int
     stopped_because: str
     seconds: dict[str, float]  # by stage, in the order they ran
@@ -88,7 +89,7 @@ def build_report(run: Run, learning: Learning | Mapping[str, Any]) -> dict[str, 
         "read": _read_facts(run, rows),
         "weights": _weight_facts(train, learned),
         "learning": _learning_facts(rows, learning),
-        "alignment": _alignment_facts(rows, learned),
+        "alignment": _alignment_facts(rows, learned, has_trained=learning.get("mode") != "applied"),
         "correlations": [
             {**asdict(found), "suspicious": found.is_suspicious}
             for found in rank_correlations(learned, list(_CORRELATED))
@@ -129,8 +130,22 @@ def headline(facts: Mapping[str, Any]) -> str:
         )
     if uniform is None or weighted is None:
         return f"Weights were learned: {worth}."
+    return _dev_verdict(learning, worth)
+
+
+def _dev_verdict(learning: Mapping[str, Any], worth: str) -> str:
+    """Whether learned weights, which did better on dev, did so by more than noise."""
+    uniform, weighted = learning["uniform_dev_loss"], learning["weighted_dev_loss"]
+    gain, error = learning.get("dev_gain"), learning.get("dev_gain_se")
+    gain = uniform - weighted if gain is None else gain
+    if gain > 0 and error is None:
+        return f"Learned weights do better on dev, noise unknown (gain {gain:.4f} nats a token)."
+    if error is not None and 0 < gain <= 2.0 * error:
+        return (
+            f"Learned weights do better on dev, but within noise: {gain:.4f} nats (SE {error:.4f})."
+        )
     change = 100.0 * (weighted - uniform) / uniform if uniform else 0.0
-    verdict = "Weighting helps" if weighted < uniform else "Weighting does not help"
+    verdict = "Weighting helps" if gain > 0 else "Weighting does not help"
     return (
         f"{verdict}: dev loss is {weighted:.4f} with learned weights and {uniform:.4f} with "
         f"uniform ones ({change:+.1f}%); {worth}."
@@ -231,12 +246,18 @@ def _learning_facts(rows: pl.DataFrame, learning: Mapping[str, Any]) -> dict[str
     return {**counts, **{key: value for key, value in learning.items() if key != "warnings"}}
 
 
-def _alignment_facts(rows: pl.DataFrame, learned: pl.DataFrame) -> dict[str, Any]:
+def _alignment_facts(
+    rows: pl.DataFrame, learned: pl.DataFrame, *, has_trained: bool
+) -> dict[str, Any]:
     """Distance from the real rows that the weights were not fitted to, where these suffice."""
     real = rows.filter((pl.col("origin") == "real") & pl.col("embedding").is_not_null())
     unseen = real.filter(pl.col("split").is_in(["dev", "test"]))
-    against = "real dev and test rows" if unseen.height >= MIN_VALIDATION else "all real rows"
-    chosen = unseen if unseen.height >= MIN_VALIDATION else real
+    chosen, against = unseen, "real dev and test rows"
+    if unseen.height < MINIMUM_VALIDATION:
+        chosen, against = real, "real rows, all there are"
+        n_seen = real.filter(pl.col("split").is_in(["train", "validation"])).height
+        if has_trained and n_seen:
+            against += f"; {n_seen} of them were trained on or taught the weights"
     synthetic = learned.filter(pl.col("embedding").is_not_null())
     found: Alignment | None = None
     if min(chosen.height, synthetic.height) >= 2:
@@ -275,10 +296,10 @@ def _listed(rows: pl.DataFrame) -> list[dict[str, Any]]:
 def _warnings(facts: Mapping[str, Any]) -> list[str]:
     """What the user should not miss."""
     found, learning, whole = [], facts["learning"], facts["weights"]["overall"]
-    if learning.get("mode") != "applied" and learning["n_validation"] < MIN_VALIDATION:
+    if learning.get("mode") != "applied" and learning["n_validation"] < MINIMUM_VALIDATION:
         found.append(
             f"Only {learning['n_validation']} real validation trajectories; below "
-            f"{MIN_VALIDATION} weights cannot be told from luck."
+            f"{MINIMUM_VALIDATION} weights cannot be told from luck."
         )
     if whole["n"] and whole["ess_fraction"] < LOW_ESS:
         found.append(

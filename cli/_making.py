@@ -21,6 +21,8 @@ _LEARNING: Final = (
     "weighted_outer_loss",
     "uniform_dev_loss",
     "weighted_dev_loss",
+    "dev_gain",
+    "dev_gain_se",
 )
 
 

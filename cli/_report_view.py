@@ -156,6 +156,12 @@ def _learning(learning: Facts) -> list[RenderableType]:
             if any(loss is not None for loss in losses):
                 table.add_row(name, *("-" if loss is None else f"{loss:.4f}" for loss in losses))
         parts.append(table)
+    if learning.get("dev_gain") is not None:
+        error = learning.get("dev_gain_se")
+        noise = "unknown, with one task" if error is None else f"{error:.4f} over tasks"
+        judges = "dev" if learning["n_dev"] else "validation, for want of dev rows,"
+        gain = f"Gain on {judges} {learning['dev_gain']:+.4f}"
+        parts.append(Text(f"{gain}, standard error {noise}."))
     if "outer_steps" in learning:
         why = (
             f"; stopped because {learning['stopped_because']}"

@@ -11,7 +11,7 @@ import polars as pl
 from trajweight.progress import Progress
 from trajweight.reading import OriginLabels, read_trajectories
 from trajweight.run import Run, create_run
-from trajweight.weights import mean_one, weight_table
+from trajweight.weights import weight_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +41,8 @@ def make_run(
     assert not reading.rejected
     split = [(splits or {}).get(name, "train") for name in reading.table["traj_id"]]
     table = reading.table.with_columns(pl.Series("split", split, dtype=pl.String))
-    scaled = mean_one(np.array(list(weights.values())))
-    named = dict(zip(weights, scaled.tolist(), strict=True))
+    given = np.array(list(weights.values()))
+    named = dict(zip(weights, (given / given.mean()).tolist(), strict=True))
     run = create_run(folder / "run", force=False)
     run.save_table("trajectories", table)
     run.save_table("weights", weight_table(table, weights=named, real_weight=real_weight))

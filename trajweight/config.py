@@ -59,7 +59,7 @@ class ModelConfig:
     Attributes:
         model: A local folder, a hub id, or an alias (smollm2-135m-instruct, tiny).
         device: auto, cpu, cuda, mps.
-        dtype: auto, float32, bfloat16, float16.
+        dtype: auto, float32, bfloat16.
         adapter_layers: Last decoder layers that get an adapter, over the cached activations of
             the others; 0 means every layer. By default 2 on a processor, every layer elsewhere.
         rank: Rank of the LoRA adapter.

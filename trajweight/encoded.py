@@ -1,16 +1,8 @@
-"""What tokenising gives: one trajectory in tokens, or why there is none, and padded batches."""
+"""What tokenising gives: one trajectory in tokens, or why there is none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +36,3 @@ class Unusable:
     """A trajectory that cannot be learned from, and why."""
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TokenBatch:
-    """Trajectories padded on the right.
-
-    Attributes:
-        input_ids: Token ids, int64. Shape (b, t).
-        attention_mask: 1 for tokens, 0 for padding, int64. Shape (b, t).
-        assistant_mask: True for targets, bool. Shape (b, t).
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    assistant_mask: Tensor
-
-    def to(self, device: torch.device | str) -> TokenBatch:
-        """The same batch on another device."""
-        return TokenBatch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.assistant_mask.to(device),
-        )
-
-
-def pad(batch: Sequence[Encoded], pad_id: int) -> TokenBatch:
-    """Put rows of different length into one batch, padded on the right with ``pad_id``."""
-    longest = max((len(row.input_ids) for row in batch), default=0)
-    ids = torch.full((len(batch), longest), pad_id, dtype=torch.int64)
-    attention = torch.zeros((len(batch), longest), dtype=torch.int64)
-    mask = torch.zeros((len(batch), longest), dtype=torch.bool)
-    for place, row in enumerate(batch):
-        n = len(row.input_ids)
-        ids[place, :n] = torch.tensor(row.input_ids, dtype=torch.int64)
-        attention[place, :n] = 1
-        mask[place, :n] = torch.tensor(row.assistant_mask, dtype=torch.bool)
-    return TokenBatch(ids, attention, mask)

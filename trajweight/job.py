@@ -1,7 +1,7 @@
 """A command at work on its run folder: reading, splitting, keeping account; no model yet.
 
-Whatever happens after the first row was read, the folder ends with a manifest whose counts add
-up: a job that fails says so there, and what was read stays.
+Whatever happens once the work has begun, the folder ends with a manifest that has its counts: a job
+that fails says so there, and what was read stays.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from trajweight.analysis.report import build_report
 from trajweight.config import MINIMUM_VALIDATION, DataConfig, RunConfig
-from trajweight.duplicates import comparable_text, near_duplicates
 from trajweight.errors import ConfigError, DataError
+from trajweight.fields import PARENT_FIELD
+from trajweight.leakage import HELD_OUT, foreign_reasons
 from trajweight.manifest import manifest_facts, now
 from trajweight.reading import OriginLabels, Reading, read_trajectories
 from trajweight.run import Run, create_run
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from trajweight.progress import Progress
+
+#: What the manifest says of the model; null where none was loaded.
+_MODEL_FACTS: Final = ("model", "model_fingerprint", "mask_strategy", "device", "dtype")
 
 
 def ingest(
@@ -65,6 +69,8 @@ class Job:
     facts: dict[str, Any]
     table: pl.DataFrame
     n_read: int = 0
+    n_rejected: int = 0
+    has_told_few: bool = False
 
     @classmethod
     def begin(
@@ -101,6 +107,7 @@ class Job:
 
     def _keep(self, reading: Reading) -> None:
         self.table, self.n_read = reading.table, reading.n_read
+        self.n_rejected = len(reading.rejected)
         self.run.save_rows("rejected", (each.as_dict() for each in reading.rejected))
         self.run.save_table("trajectories", self.table)
         self.say(reading.notes)
@@ -118,13 +125,22 @@ class Job:
 
     @contextmanager
     def accounted(self) -> Iterator[None]:
-        """Write report and manifest when the block ends, also when it ends in an error."""
+        """Write report and manifest when the block ends; after an error the manifest alone.
+
+        Raises:
+            RuntimeError: If a row that was read is neither kept nor rejected, nor the reverse.
+        """
         try:
             yield
-        except BaseException:
-            self.finish(status="failed")
+            self._check_counts()
+            self._report()
+            self._save_manifest("finished")
+        except BaseException as error:
+            try:
+                self._save_manifest("failed")
+            except Exception as second:  # noqa: BLE001 - the first error is the one to be told
+                error.add_note(f"nor could the manifest be written: {second}")
             raise
-        self.finish()
 
     def split(self) -> None:
         """Give every row its split."""
@@ -140,25 +156,29 @@ class Job:
         self.exclude({each.traj_id: each.reason for each in found.exclusions})
 
     def split_against(self, trained: Run) -> None:
-        """Every row may be weighed, but for copies of what the trained run held out."""
-        weights = trained.table("weights").select("traj_id", "split")
-        held = trained.table("trajectories").join(weights, on="traj_id")
-        held = held.filter(pl.col("split").is_in(["validation", "dev", "test"]))
-        left = [comparable_text(text) for text in self.table["messages_json"]]
-        right = [comparable_text(text) for text in held["messages_json"]]
-        names, others = self.table["traj_id"].to_list(), held["traj_id"].to_list()
-        reasons = {
-            names[pair.left]: f"{pair.similarity:.0%} like {others[pair.right]}, which the trained "
-            "run held out"
-            for pair in near_duplicates(left, right)
-        }
+        """Every row may be weighed, but for copies and relatives of what the run held out."""
+        splits = trained.table("weights").select("traj_id", "split")
+        splits = splits.filter(pl.col("split").is_in(HELD_OUT))
+        held = trained.table("trajectories").drop("split", strict=False).join(splits, on="traj_id")
+        with self.stopwatch.stage("splitting"):
+            reasons = foreign_reasons(held, self.table, parent_field=PARENT_FIELD)
         self.table = self.table.with_columns(pl.lit("train").alias("split"))
+        if reasons:
+            self.say([f"{len(reasons)} rows excluded: like rows that the trained run held out"])
         self.exclude(reasons)
 
     def too_few_validation_rows(self) -> str:
         """Why no weights can be learned, or nothing when they can."""
         found = self.count("validation", "real")
-        if found >= MINIMUM_VALIDATION or (found and self.config.data.force):
+        if found >= MINIMUM_VALIDATION:
+            return ""
+        if found and self.config.data.force:
+            if not self.has_told_few:
+                self.has_told_few = True
+                self.warn(
+                    f"{found} real validation trajectories are few ({MINIMUM_VALIDATION} is the "
+                    "least that is advised); weights are learned because of --force"
+                )
             return ""
         return (
             f"{found} real validation trajectories are too few to learn weights from "
@@ -178,13 +198,23 @@ class Job:
         self.run.save_table("weights", table)
         self.facts |= {"selected": "uniform", "why_uniform": why}
 
-    def finish(self, *, status: str = "finished") -> None:
-        """Write the report, where there are weights, and at last the manifest."""
+    def _check_counts(self) -> None:
+        if self.n_read != self.table.height + self.n_rejected:
+            message = (
+                f"{self.n_read} rows were read, but {self.table.height} are kept and "
+                f"{self.n_rejected} rejected"
+            )
+            raise RuntimeError(message)
+
+    def _report(self) -> None:
+        """Write the report, where there are weights."""
         if self.run.has("weights.parquet"):
             with self.stopwatch.stage("report"):
                 learning = {"seconds": self.stopwatch.seconds, "notes": self.notes, **self.facts}
                 learning["warnings"] = self.warnings
                 self.run.save_report(build_report(self.run, learning))
+
+    def _save_manifest(self, status: str) -> None:
         facts = manifest_facts(
             arguments=asdict(self.config),
             seeds={"seed": self.config.seed},
@@ -194,9 +224,7 @@ class Job:
             argv=self.argv,
         )
         extra = {"seconds": self.stopwatch.seconds, "notes": self.notes, "warnings": self.warnings}
-        model = {
-            key: self.facts.get(key) for key in ("model", "model_fingerprint", "mask_strategy")
-        }
+        model = {key: self.facts.get(key) for key in _MODEL_FACTS}
         self.run.save_manifest({**facts, **extra, **model}, status=status)
 
     def count(self, split: str, origin: str) -> int:
@@ -204,8 +232,7 @@ class Job:
         return self.table.filter((pl.col("split") == split) & (pl.col("origin") == origin)).height
 
     def _counts(self) -> dict[str, int]:
-        counts = {"read": self.n_read, "kept": self.table.height}
-        counts["rejected"] = self.n_read - self.table.height
+        counts = {"read": self.n_read, "kept": self.table.height, "rejected": self.n_rejected}
         if "split" in self.table.columns:
             found = self.table["split"].value_counts()
             counts |= dict(zip(found["split"].to_list(), found["count"].to_list(), strict=True))

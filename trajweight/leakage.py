@@ -5,15 +5,20 @@ Rows are named by their position in ``Rows``; each function gives positions with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
-from trajweight.duplicates import comparable_text, exact_duplicates, near_duplicates
+import polars as pl
+
+from trajweight.duplicates import (
+    DEFAULT_THRESHOLD,
+    comparable_text,
+    exact_duplicates,
+    near_duplicates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import polars as pl
 
     from trajweight.trajectory import Split
 
@@ -39,6 +44,11 @@ class Rows:
         names = ["traj_id", "origin", "task_id", "group_id", "origin_path", "content_sha256"]
         ordered = table.select(*names, "messages_json").sort("traj_id")
         return cls(*(column.to_list() for column in ordered.iter_columns()))
+
+    def before(self, other: Rows) -> Rows:
+        """These rows and then the others; an id may stand on both sides."""
+        both = ([*getattr(self, each.name), *getattr(other, each.name)] for each in fields(self))
+        return Rows(*both)
 
     def with_origin(self, origin: str) -> list[int]:
         """Positions of the rows of an origin."""
@@ -106,3 +116,53 @@ def copy_reasons(rows: Rows, splits: Sequence[Split], threshold: float) -> dict[
         )
         reasons.setdefault(train[pair.right], said)
     return reasons
+
+
+def foreign_reasons(
+    held: pl.DataFrame,
+    new: pl.DataFrame,
+    *,
+    parent_field: str,
+    threshold: float = DEFAULT_THRESHOLD,
+) -> dict[str, str]:
+    """Rows of a new table that copy or were made from rows which another run held out.
+
+    What is held to be a copy or a relative is the same as within one run. Tasks may be shared:
+    where rows name none, their names in two tables have nothing to do with each other.
+
+    Args:
+        held: The trajectories that the other run held out, with their ``split`` there.
+        new: Trajectories, real and synthetic alike; their ids may be those of other held rows.
+        parent_field: The field of an original row that names the row it was made from.
+        threshold: Least similarity of a near copy, see ``near_duplicates``.
+
+    Returns:
+        By ``traj_id`` of the new table, the reason, which names the held-out row.
+    """
+    held = held.sort("traj_id")
+    fresh = Rows.of(new)
+    fresh = replace(fresh, origins=["synthetic"] * len(fresh.ids))  # real ones leak just as well
+    rows = Rows.of(held).before(fresh)
+    splits: list[Split] = held["split"].to_list()
+    splits += ["train"] * len(fresh.ids)
+    parent = pl.col("extra_json").str.json_path_match(f"$.{parent_field}")
+    children = set(new.filter(parent.is_not_null())["traj_id"])
+    reasons = (
+        _parent_reasons(held, children, rows)
+        | group_reasons(rows, splits)
+        | copy_reasons(rows, splits, threshold)
+    )
+    return {
+        rows.ids[i]: f"{reason}, which the trained run held out"
+        for i, reason in sorted(reasons.items())
+    }
+
+
+def _parent_reasons(held: pl.DataFrame, children: set[str], rows: Rows) -> dict[int, str]:
+    """New rows whose group is a held-out row itself: it had no child in its own table to tell."""
+    splits = dict(zip(held["traj_id"], held["split"], strict=True))
+    return {
+        i: f"made from {splits[group]} row {group}"
+        for i, group in enumerate(rows.groups)
+        if i >= held.height and rows.ids[i] in children and group in splits
+    }

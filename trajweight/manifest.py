@@ -41,7 +41,8 @@ def manifest_facts(
     Args:
         arguments: The resolved options by name.
         seeds: Every seed by its use.
-        inputs: The files that were read; each is named with its size and SHA-256.
+        inputs: The files that were read; each is named with its size and SHA-256, or with null
+            for both where it can no longer be read.
         counts: How many rows were read, kept, rejected, and so on.
         started: From `now`, when the run began.
         argv: The command line as it was typed.
@@ -50,14 +51,19 @@ def manifest_facts(
         "argv": list(argv),
         "arguments": dict(arguments),
         "seeds": dict(seeds),
-        "inputs": [
-            {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in inputs
-        ],
+        "inputs": [_input_facts(path) for path in inputs],
         "counts": dict(counts),
         "started": started,
         "finished": now(),
     }
+
+
+def _input_facts(path: Path) -> dict[str, Any]:
+    """A file gone since it was read must not cost the run its manifest."""
+    try:
+        return {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    except OSError:
+        return {"path": str(path), "bytes": None, "sha256": None}
 
 
 def standing_facts() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from trajweight.chat_format import FIXED_DATE, ChatFormat, RowRefused, probe
-from trajweight.encoded import Encoded, TokenBatch, Unusable, pad
+from trajweight.encoded import Encoded, Unusable
 from trajweight.errors import TemplateError
 from trajweight.masking import Masked, mask_rendering
 from trajweight.rendering import Rendering, render_spans
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trajweight.progress import Progress
     from trajweight.trajectory import Trajectory, Turn
 
-__all__ = ["Encoded", "Encoding", "TokenBatch", "Unusable", "encode", "encode_all", "pad"]
+__all__ = ["Encoded", "Encoding", "Unusable", "encode", "encode_all"]
 
 _Turns: TypeAlias = "list[tuple[int, Turn]]"
 

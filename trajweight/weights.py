@@ -6,7 +6,7 @@ the learned weights; the real ones of that split share one constant; all others 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import polars as pl
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Floats = NDArray[np.float64]
-    ArrayT = TypeVar("ArrayT", Floats, Tensor)
 
 #: Column name to polars type name, in the order of ``weights.parquet``.
 WEIGHT_COLUMNS: Final[dict[str, str]] = {
@@ -67,12 +66,6 @@ def effective_sample_size(w: Any) -> Any:
     """
     share = w * (1.0 / w.sum())  # first, so that squares of tiny weights do not underflow
     return 1.0 / (share * share).sum()
-
-
-def mean_one(w: ArrayT) -> ArrayT:
-    """The same weights on the scale where their mean is one; shape (n,), not all zero."""
-    scaled: ArrayT = w * (len(w) / w.sum())
-    return scaled
 
 
 def real_row_weight(n_real_train: int, n_synthetic_train: int, share: float) -> float:
@@ -169,7 +162,7 @@ def check_weight_table(table: pl.DataFrame) -> None:
     mean = learned.mean()
     if isinstance(mean, float) and abs(mean - 1.0) > MEAN_ONE_TOLERANCE:
         message = f"the mean weight of the synthetic training rows is {mean:.9g}; it must be 1."
-        raise DataError(message, hint="Pass the weights through trajweight.weights.mean_one.")
+        raise DataError(message, hint="Divide the learned weights by their mean.")
 
 
 def _check_columns(table: pl.DataFrame) -> None:

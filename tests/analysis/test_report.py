@@ -14,7 +14,13 @@ from trajweight.run import Run, create_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAD = {"selected": "head", "uniform_dev_loss": 1.25, "weighted_dev_loss": 1.0}
+HEAD = {
+    "selected": "head",
+    "uniform_dev_loss": 1.25,
+    "weighted_dev_loss": 1.0,
+    "dev_gain": 0.25,
+    "dev_gain_se": 0.1,
+}
 
 
 def a_run(tmp_path: Path, *, n_validation: int = 24, near: bool = True) -> Run:
@@ -139,8 +145,16 @@ def test_the_distance_is_measured_from_real_rows_that_did_not_teach(facts) -> No
 def test_with_few_unseen_real_rows_all_of_them_serve(tmp_path: Path) -> None:
     facts = build_report(a_run(tmp_path, n_validation=12), HEAD)
 
-    assert facts["alignment"]["against"] == "all real rows"
+    assert facts["alignment"]["against"] == (
+        "real rows, all there are; 12 of them were trained on or taught the weights"
+    )
     assert facts["alignment"]["n_real"] == 24
+
+
+def test_rows_of_a_new_file_are_not_said_to_have_been_trained_on(tmp_path: Path) -> None:
+    facts = build_report(a_run(tmp_path, n_validation=12), {"mode": "applied"})
+
+    assert facts["alignment"]["against"] == "real rows, all there are"
 
 
 def test_weights_that_lead_away_are_a_warning(tmp_path: Path) -> None:
@@ -168,6 +182,20 @@ def test_the_headline_says_that_weighting_helps_with_both_losses(facts) -> None:
         "Weighting helps: dev loss is 1.0000 with learned weights and 1.2500 with uniform ones "
         "(-20.0%); 60 synthetic trajectories count as "
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (0.1251, "Learned weights do better on dev, but within noise: 0.2500 nats (SE 0.1251)."),
+        (None, "Learned weights do better on dev, noise unknown (gain 0.2500 nats a token)."),
+    ],
+)
+def test_a_gain_within_noise_is_not_called_help(tmp_path: Path, error, said) -> None:
+    found = build_report(a_run(tmp_path), {**HEAD, "dev_gain_se": error})
+
+    assert found["headline"] == said
+    assert len(said) <= 80
 
 
 def test_the_headline_admits_that_weighting_does_not_help(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def run(tmp_path: Path) -> Run:
     weights = dict(zip(names, (1.0, 2.0, 3.0, 4.0), strict=True))
     run = make_run(tmp_path / "made", rows, weights, splits={"r1": "validation"})
     learning = {"uniform_dev_loss": 2.0, "weighted_dev_loss": 1.5, "selected": "head"}
+    learning |= {"dev_gain": 0.5, "dev_gain_se": 0.1}
     run.save_report(build_report(run, learning))
     return run
 

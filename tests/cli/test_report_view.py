@@ -23,6 +23,8 @@ LEARNING = {
     "weighted_outer_loss": 1.1,
     "uniform_dev_loss": 1.25,
     "weighted_dev_loss": 1.0,
+    "dev_gain": 0.25,
+    "dev_gain_se": 0.0625,
     "outer_steps": 80,
     "stopped_because": "the ranks settled",
     "seconds": {"features": 20.0, "learning": 70.25},
@@ -69,6 +71,7 @@ def test_every_part_of_the_report_is_there(facts) -> None:
         "Weights by source",
         "all synthetic",
         "learned weights",
+        "Gain on dev +0.2500, standard error 0.0625 over tasks.",
         "80 outer steps; stopped because the ranks settled.",
         "Time: features 20.0 s, learning 70.2 s.",
         "2 trajectories lost whole turns.",
@@ -78,6 +81,12 @@ def test_every_part_of_the_report_is_there(facts) -> None:
         "Lowest weights",
     ):
         assert part in text
+
+
+def test_a_gain_says_when_its_noise_is_not_known(tmp_path: Path) -> None:
+    text = shown(facts_of(tmp_path, dev_gain=-0.5, dev_gain_se=None))
+
+    assert "Gain on dev -0.5000, standard error unknown, with one task." in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -124,6 +124,26 @@ def test_force_removes_the_files_of_the_old_run_and_no_others(tmp_path: Path) ->
     assert "old" not in load_run(tmp_path).manifest()
 
 
+def test_the_trace_of_a_run_started_over_holds_its_own_steps_alone(tmp_path: Path) -> None:
+    create_run(tmp_path, force=False).append_trace({"step": 1, "of": "old"})
+
+    again = create_run(tmp_path, force=True)
+    cleared = again.rows("trace")
+    again.append_trace({"step": 1})
+    again.append_trace({"step": 2})
+
+    assert cleared == []
+    assert load_run(tmp_path).rows("trace") == [{"step": 1}, {"step": 2}]
+
+
+def test_an_input_that_is_gone_does_not_cost_the_manifest(tmp_path: Path) -> None:
+    facts = manifest_facts(
+        arguments={}, seeds={}, inputs=[tmp_path / "gone"], counts={}, started=now()
+    )
+
+    assert facts["inputs"] == [{"path": str(tmp_path / "gone"), "bytes": None, "sha256": None}]
+
+
 def test_force_does_not_take_a_file_that_no_run_wrote(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("mine")
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -11,9 +10,10 @@ from transformers import PreTrainedTokenizerFast
 
 from trajweight.chat_format import probe
 from trajweight.errors import TemplateError
+from trajweight.layout import padded
 from trajweight.progress import Progress
 from trajweight.tiny import build_tiny
-from trajweight.tokenization import Encoded, Unusable, encode, encode_all, pad
+from trajweight.tokenization import Encoded, Unusable, encode, encode_all
 from trajweight.trajectory import ToolCall, Trajectory, Turn
 
 TINY: Any = build_tiny()[1]
@@ -521,15 +521,15 @@ def test_a_date_in_the_template_is_the_same_every_day():
 def test_padding_stands_on_the_right_and_is_never_a_target():
     rows = [encoded(talk(("user", "a"), ("assistant", "b " * n))) for n in (1, 5)]
 
-    batch = pad(rows, pad_id=0)
+    batch = padded(rows, pad_id=0)
 
-    n = len(rows[0].input_ids)
-    assert batch.input_ids.shape == (2, len(rows[1].input_ids))
-    assert batch.input_ids[0, :n].tolist() == rows[0].input_ids
-    assert batch.attention_mask.sum(1).tolist() == [len(row.input_ids) for row in rows]
-    assert batch.assistant_mask.dtype == torch.bool
-    assert batch.assistant_mask.sum(1).tolist() == [sum(row.assistant_mask) for row in rows]
-    assert not batch.assistant_mask[0, n:].any()
+    n, longest = len(rows[0].input_ids), len(rows[1].input_ids)
+    assert batch.input_ids.shape == (2, longest)
+    assert batch.input_ids[0].tolist() == rows[0].input_ids + [0] * (longest - n)
+    assert batch.attention.sum(1).tolist() == [len(row.input_ids) for row in rows]
+    for member, row in enumerate(rows):
+        cells = batch.target_cell[batch.target_member == member] + 1 - member * longest
+        assert cells.tolist() == [at for at, said in enumerate(row.assistant_mask) if said]
 
 
 def test_encoding_leaves_the_tokenizer_as_it_was():

@@ -12,7 +12,6 @@ from trajweight.weights import (
     WEIGHT_COLUMNS,
     check_weight_table,
     effective_sample_size,
-    mean_one,
     real_row_weight,
     weight_table,
 )
@@ -69,14 +68,6 @@ def test_ess_takes_tensors_and_stays_differentiable() -> None:
 
     assert torch.autograd.gradcheck(effective_sample_size, (w,))
     assert effective_sample_size(w).item() == pytest.approx(36 / 14)
-
-
-@given(w=some_weights)
-def test_mean_one_has_mean_one_and_keeps_ratios(w) -> None:
-    scaled = mean_one(w)
-
-    assert scaled.mean() == pytest.approx(1.0)
-    np.testing.assert_allclose(scaled / scaled[0], w / w[0])
 
 
 @given(n=st.integers(1, 500), m=st.integers(1, 500), share=st.floats(0, 0.95))
