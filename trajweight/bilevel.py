@@ -38,7 +38,7 @@ SETTLE_WINDOW = 10
 #: Inner steps an outer step may wait for a batch with two synthetic rows, on average.
 MOST_IDLE = 20
 #: Steps whose mean loss is compared with that of as many before, to see whether it is flat.
-FLAT_WINDOW = 8
+FLAT_WINDOW = 5
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def train_until_flat(
 ) -> int:
     """Train with weight one on every row until the loss has flattened; gives back the steps.
 
-    Flat means that the mean loss of the last eight steps is less than a tenth below that of the
-    eight before.
+    Flat means that the mean loss of the last five steps is less than a tenth below that of the
+    five before.
     """
     losses: list[float] = []
     for batch in islice(inner.batches(rows, size=size), most):

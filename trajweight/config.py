@@ -112,7 +112,7 @@ class InnerConfig:
     learning_rate: float = 3e-3
     batch_size: int = 8
     real_steps: int = 12
-    warmup_steps: int = 8
+    warmup_steps: int = 5
     beta1: float = 0.9
     beta2: float = 0.99
     weight_decay: float = 0.0
@@ -157,14 +157,14 @@ class OuterConfig:
     every: int = 2
     batch_size: int = 64
     min_steps: int = 30
-    max_steps: int = 60
+    max_steps: int = 50
     settled: float = 0.98
-    ess_penalty: float = 0.2
+    ess_penalty: float = 0.1
     average: float = 0.9
     hidden: int = 32
     components: int = 16
     w_min: float = 0.02
-    contest_steps: int = 8
+    contest_steps: int = 6
 
     def __post_init__(self) -> None:
         """Check the ranges."""

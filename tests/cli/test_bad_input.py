@@ -26,7 +26,8 @@ def ends(path: Path, run: Path, command: str = "score", *args: object) -> Said:
     if (run / "manifest.json").exists():
         counts = json.loads((run / "manifest.json").read_text()).get("counts")
         if counts is not None:
-            kept = pl.read_parquet(run / "trajectories.parquet").height
+            table = run / "trajectories.parquet"
+            kept = pl.read_parquet(table).height if table.exists() else 0
             rejected = len(rejections(run))
             assert (counts["kept"], counts["rejected"]) == (kept, rejected)
             assert counts["read"] == kept + rejected
@@ -34,7 +35,8 @@ def ends(path: Path, run: Path, command: str = "score", *args: object) -> Said:
 
 
 def rejections(run: Path) -> list[dict[str, Any]]:
-    text = (run / "rejected.jsonl").read_text(encoding="utf-8")
+    path = run / "rejected.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines()]
 
 
