@@ -1,10 +1,11 @@
 """How well, and in what time, the sample data is weighed: three seeds, and one of them twice.
 
     python benchmarks/sample.py            # a few minutes alone on two cores
-    python benchmarks/sample.py --table    # the table of the results that are committed
+    python benchmarks/sample.py --tell     # only tell the committed results again
 
 Runs ``trajweight score`` as a user would, one process a seed, and compares the weights with the
-field ``quality``, which training never reads. Writes ``sample.json`` beside this file.
+field ``quality``, which training never reads. Writes ``sample.json`` beside this file, and what it
+says into the README.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from typing import Any
 import polars as pl
 from sklearn.metrics import roc_auc_score
 
+from trajweight.weights import effective_sample_size
+
 HERE = Path(__file__).parent
 DATA = HERE.parent / "sample_data"
 FILES = [str(DATA / "real.jsonl"), str(DATA / "synthetic.jsonl")]
 RESULTS = HERE / "sample.json"
+README = HERE.parent / "README.md"
+START, END = "<!-- measured:start -->", "<!-- measured:end -->"
 
 
 def measure(seed: int, out: Path, options: list[str]) -> dict[str, Any]:
@@ -45,13 +50,23 @@ def measure(seed: int, out: Path, options: list[str]) -> dict[str, Any]:
         "wall_seconds": round(took, 1),
         "seconds": report["learning"]["seconds"],
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "dtype": json.loads((out / "manifest.json").read_text())["dtype"],
         **quality_of(out),
         **{key: report["learning"][key] for key in LEARNING},
     }
 
 
 LEARNING = (
-    *("selected", "outer_steps", "base_outer_loss", "uniform_outer_loss", "weighted_outer_loss"),
+    *(
+        "model",
+        "selected",
+        "outer_steps",
+        "dev_gain",
+        "dev_gain_se",
+        "base_outer_loss",
+        "uniform_outer_loss",
+        "weighted_outer_loss",
+    ),
     *("uniform_dev_loss", "weighted_dev_loss"),
 )
 
@@ -62,7 +77,9 @@ def quality_of(out: Path) -> dict[str, Any]:
     weights = pl.read_parquet(out / "weights.parquet").filter(
         (pl.col("split") == "train") & (pl.col("origin") == "synthetic")
     )
+    losses = pl.read_parquet(out / "features.parquet").select("traj_id", "base_nll")
     table = weights.join(rows, on="traj_id", maintain_order="left")
+    table = table.join(losses, on="traj_id", maintain_order="left")
     table = table.with_columns(
         quality=pl.Series([json.loads(text)["quality"] for text in table["extra_json"]])
     )
@@ -72,37 +89,65 @@ def quality_of(out: Path) -> dict[str, Any]:
     )
     return {
         "auroc": round(float(roc_auc_score(quality, w)), 4),
-        "auroc_of_shortness": round(
-            float(roc_auc_score(quality, -table["n_tokens"].to_numpy())), 4
-        ),
-        "ess_fraction": round(float(w.sum() ** 2 / (w**2).sum() / len(w)), 4),
+        "auroc_of_shortness": round(float(roc_auc_score(quality, -table["n_tokens"])), 4),
+        "auroc_of_low_loss": round(float(roc_auc_score(quality, -table["base_nll"])), 4),
+        "ess_fraction": round(float(effective_sample_size(w)) / len(w), 4),
         "sources": means.with_columns(pl.col("weight").round(3)).to_dicts(),
     }
 
 
-def table_of(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    runs = results["runs"]
+def told(results: dict[str, Any]) -> str:
+    """The results as a paragraph and a table of Markdown, for the README."""
+    runs, machine = results["runs"], results["machine"]
+    stages = {name: seconds for name, seconds in runs[0]["seconds"].items() if seconds >= 1}
+    where = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in stages.items())
+    twice = [run["weights_sha256"] for run in runs if run["seed"] == runs[-1]["seed"]]
+    again = "the same bytes" if len(twice) > 1 and len(set(twice)) == 1 else "OTHER BYTES"
+    return "\n".join(
+        [
+            f"`python benchmarks/sample.py` on {machine['cores']} cores ({machine['processor']}), "
+            f"model {runs[0]['model']}, in {machine['dtype']}; seed {runs[-1]['seed']} was run twice "
+            f"and gave {again} of `weights.parquet`. The first run took {runs[0]['wall_seconds']:.0f} s "
+            f"in all: {where}.",
+            "",
+            table_of(runs),
+            "",
+            "AUROC is that of the weights against `quality` over the synthetic training rows; that "
+            f"of shortness alone is {runs[0]['auroc_of_shortness']:.2f} and that of a low base loss "
+            f"{runs[0]['auroc_of_low_loss']:.2f}. The columns by source are mean weights; the first "
+            "three sources are good.",
+        ]
+    )
+
+
+def table_of(runs: list[dict[str, Any]]) -> str:
+    """One line a run."""
     names = [source["source"] for source in runs[0]["sources"]]
-    head = ["seed", "AUROC", "ESS/n", "dev loss uniform", "weighted", "seconds", *names]
+    head = ["seed", "AUROC", "ESS/n", "dev loss, uniform", "weighted", "seconds", *names]
     lines = [head, ["---"] * len(head)]
     for run in runs:
-        means = {source["source"]: source["weight"] for source in run["sources"]}
-        numbers = [run["seed"], run["auroc"], run["ess_fraction"]]
-        numbers += [round(run["uniform_dev_loss"], 3), round(run["weighted_dev_loss"], 3)]
-        lines.append(
-            [str(each) for each in [*numbers, run["wall_seconds"], *(means[n] for n in names)]]
-        )
+        means = {source["source"]: f"{source['weight']:.2f}" for source in run["sources"]}
+        losses = [f"{run[key]:.3f}" for key in ("uniform_dev_loss", "weighted_dev_loss")]
+        numbers = [str(run["seed"]), f"{run['auroc']:.3f}", f"{run['ess_fraction']:.2f}", *losses]
+        lines.append([*numbers, f"{run['wall_seconds']:.0f}", *(means[name] for name in names)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def put_into_readme(results: dict[str, Any]) -> None:
+    """Replace what stands between the README's marks."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{START}\n{told(results)}\n{END}{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Measure, write the results, print the table."""
+    """Measure, write the results, tell them in the README."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--table", action="store_true", help="only print the committed results")
+    parser.add_argument("--tell", action="store_true", help="only tell the committed results again")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 0])
     chosen, options = parser.parse_known_args()
-    if not chosen.table:
+    if not chosen.tell:
         with tempfile.TemporaryDirectory() as folder:
             runs = [
                 measure(seed, Path(folder) / str(place), options)
@@ -112,9 +157,12 @@ def main() -> None:
             "processor": processor(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
+            "dtype": runs[0]["dtype"],
         }
         RESULTS.write_text(json.dumps({"machine": machine, "runs": runs}, indent=2) + "\n")
-    print(table_of(json.loads(RESULTS.read_text())))
+    results = json.loads(RESULTS.read_text())
+    put_into_readme(results)
+    print(told(results))
 
 
 def processor() -> str:

@@ -72,10 +72,9 @@ def _from_file(path: Path) -> RunConfig:
     except ConfigError as error:
         message = f"{path}: {error.message}"
         raise ConfigError(message, hint=error.hint) from error
-    except (TypeError, ValueError, AttributeError) as error:
-        message = f"{path}: a setting has a value of the wrong kind: {error}"
-        hint = "`--print-config` shows every setting with its default."
-        raise ConfigError(message, hint=hint) from error
+    except UnicodeDecodeError as error:
+        message = f"{path}: the settings are no UTF-8 text: {error}"
+        raise ConfigError(message, hint="Give a TOML file, such as a run's config.toml.") from error
 
 
 def _with(config: RunConfig, option: str, setting: str, value: Any) -> RunConfig:

@@ -1,0 +1,66 @@
+"""What the README shows works, and what it says was measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def benchmark() -> Any:
+    spec = importlib.util.spec_from_file_location("sample", ROOT / "benchmarks" / "sample.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_measured_part_is_what_the_benchmark_wrote() -> None:
+    sample = benchmark()
+    results = json.loads(sample.RESULTS.read_text())
+
+    shown = README.split(sample.START)[1].split(sample.END)[0].strip()
+
+    assert shown == sample.told(results).strip()
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "'weight'" in done.stdout
+
+
+def test_every_command_of_the_table_exists() -> None:
+    commands = re.findall(r"^\| `([a-z-]+) ", README, flags=re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-m", "trajweight.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert len(commands) == 5
+    assert all(f" {command} " in done.stdout for command in commands)
