@@ -103,19 +103,20 @@ def told(results: dict[str, Any]) -> str:
     where = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in stages.items())
     twice = [run["weights_sha256"] for run in runs if run["seed"] == runs[-1]["seed"]]
     again = "the same bytes" if len(twice) > 1 and len(set(twice)) == 1 else "OTHER BYTES"
+    first, last = runs[0], runs[-1]
     return "\n".join(
         [
             f"`python benchmarks/sample.py` on {machine['cores']} cores ({machine['processor']}), "
-            f"model {runs[0]['model']}, in {machine['dtype']}; seed {runs[-1]['seed']} was run twice "
-            f"and gave {again} of `weights.parquet`. The first run took {runs[0]['wall_seconds']:.0f} s "
-            f"in all: {where}.",
+            f"model {first['model']}, in {machine['dtype']}; seed {last['seed']} was run twice and "
+            f"gave {again} of `weights.parquet`. The first run took "
+            f"{first['wall_seconds']:.0f} s in all: {where}.",
             "",
             table_of(runs),
             "",
-            "AUROC is that of the weights against `quality` over the synthetic training rows; that "
-            f"of shortness alone is {runs[0]['auroc_of_shortness']:.2f} and that of a low base loss "
-            f"{runs[0]['auroc_of_low_loss']:.2f}. The columns by source are mean weights; the first "
-            "three sources are good.",
+            "AUROC is that of the weights against `quality` over the synthetic training rows; "
+            f"that of shortness alone is {first['auroc_of_shortness']:.2f} and that of a low base "
+            f"loss {first['auroc_of_low_loss']:.2f}. The columns by source are mean weights; the "
+            "first three sources are good.",
         ]
     )
 

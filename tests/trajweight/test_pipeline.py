@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from trajweight.config import DataConfig, InnerConfig, ModelConfig, OuterConfig, RunConfig
 from trajweight.errors import ConfigError, DataError, RunError
@@ -230,3 +231,12 @@ def test_a_missing_input_leaves_an_old_run_untouched(data, tmp_path) -> None:
 def test_inputs_inside_the_run_folder_are_refused(data, tmp_path) -> None:
     with pytest.raises(ConfigError, match="lies in the run folder"):
         ingest(data, tmp_path, force=True, progress=Progress())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_learns_too_at_full_depth(data, tmp_path) -> None:
+    found = run(data, tmp_path / "run", model=ModelConfig(model="tiny", device="cuda"))
+
+    assert found.report()["learning"]["trunk_layers"] == 0
+    assert learned(found)["weight"].mean() == pytest.approx(1, abs=1e-6)
