@@ -1,7 +1,7 @@
 """How well, and in what time, the sample data is weighed: three seeds, and one of them twice.
 
-    python benchmarks/sample.py            # a few minutes alone on two cores
-    python benchmarks/sample.py --tell     # only tell the committed results again
+    .venv/bin/python benchmarks/sample.py           # some eight minutes alone on two cores
+    .venv/bin/python benchmarks/sample.py --tell    # only tell the committed results again
 
 Runs ``trajweight score`` as a user would, one process a seed, and compares the weights with the
 field ``quality``, which training never reads. Writes ``sample.json`` beside this file, and what it

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import huggingface_hub
+import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -25,7 +26,6 @@ from trajweight.quiet import quiet_libraries
 from trajweight.tiny import build_tiny
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from trajweight.progress import Progress
@@ -99,6 +99,8 @@ def load_model(
     if name.lower() == TINY_MODEL:
         name, fingerprint = TINY_MODEL, "tiny-0"
         pair: tuple[PreTrainedModel, PreTrainedTokenizerBase] = build_tiny()
+        # Its matrices are so small that handing work between threads takes longer than the work.
+        torch.set_num_threads(1)
     else:
         place = _find(name, progress, is_offline=is_offline)
         name = DEFAULT_MODEL if name.lower() == DEFAULT_MODEL else name

@@ -174,7 +174,7 @@ def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
         raise DivergenceError(message, rows=error.rows, hint=error.hint) from error
     config = {
         **outcome.head_config,
-        "model": loaded.name,
+        "model": _lasting_name(loaded.name),
         "model_fingerprint": loaded.fingerprint,
         "selected": outcome.facts["selected"],
     }
@@ -185,6 +185,11 @@ def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
         job.warn("the learned weights did no better than uniform ones; every weight is one")
     if not material.dev:
         job.warn("no dev rows: learned and uniform weights were compared on validation rows")
+
+
+def _lasting_name(model: str) -> str:
+    """A model's name that holds in any working folder: the whole path of a local one."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def _material(job: Job, encoded: dict[str, Encoded]) -> Material:
