@@ -14,10 +14,10 @@ from trajweight.models import LoadedModel, load_model
 from trajweight.table import trajectory_of
 from trajweight.tokenization import encode_all
 from trajweight.weights import weight_table
+from pathlib import Path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from trajweight.config import RunConfig
     from trajweight.progress import Progress
