@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = """
 7  cli
 6  pipeline
-5  job learning
-4  features losses layout prefixes           | bilevel                   | analysis
+5  job learning student verdict material
+4  features losses layout prefixes           | bilevel inner             | analysis
 4                                            |                           | export selection
 3  reading table fields identity filefacts   | hypergradient reweighting | run manifest
 3  splitting leakage duplicates              |                           |

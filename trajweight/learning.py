@@ -13,65 +13,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from trajweight.backbone import Backbone
-from trajweight.bilevel import (
-    InnerLevel,
-    Learned,
-    Problem,
-    contest,
-    learn,
-    train_until_flat,
-)
+from trajweight.bilevel import Learned, learn
 from trajweight.config import ModelConfig, RunConfig
 from trajweight.errors import RunError
 from trajweight.features import (
     FeatureMap,
-    Frozen,
     adapter_tensors,
-    frozen_pass,
-    set_adapter,
-    takes_forests,
 )
-from trajweight.hypergradient import trainable_linears
-from trajweight.losses import OutputLayer, TrajectoryLosses
+from trajweight.inner import InnerLevel, Problem, train_until_flat
 from trajweight.reweighting import HeadShape, ReweightingHead
+from trajweight.student import Student
+from trajweight.verdict import Verdict, hold_contest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from trajweight.encoded import Encoded
+    from trajweight.material import Material
     from trajweight.models import LoadedModel
     from trajweight.progress import Progress
     from trajweight.stopwatch import Stopwatch
-
-#: Cells of one forest: attention grows with their square, saved prefixes with their number.
-FOREST_TOKENS_CPU, FOREST_TOKENS_GPU = 512, 2048
-ADAPTER_LAYERS_CPU = 2
-
-
-@dataclass(frozen=True)
-class Material:
-    """Token rows and what each is for; roles are positions in ``encoded``.
-
-    Attributes:
-        encoded: Every row that could be tokenised.
-        n_turns: Turns of each row, as read.
-        tasks: Task of each row.
-        real: Real training rows.
-        synthetic: Synthetic training rows.
-        validation: Rows of the outer loss.
-        dev: Rows that choose between weights; may be empty.
-        real_weight: What each real training row counts.
-    """
-
-    encoded: list[Encoded]
-    n_turns: list[int]
-    tasks: list[str]
-    real: list[int]
-    synthetic: list[int]
-    validation: list[int]
-    dev: list[int]
-    real_weight: float
 
 
 @dataclass(frozen=True)
@@ -152,7 +113,7 @@ def learn_weights(
         learned = _loop(inner, head, features[material.synthetic], config, progress, on_step)
     candidates = [_weighed(each, features, material) for each in learned.heads]
     with stopwatch.stage("contest"):
-        verdict = _contest(inner, start, [w for _, w in candidates], material, config, progress)
+        verdict = hold_contest(inner, start, [w for _, w in candidates], material, config, progress)
     scores, weights = candidates[verdict.best]
     final = weights if verdict.wins else torch.ones_like(weights)
     scored = Scored(scores, final, frozen.embeddings, frozen.losses.all)
@@ -215,94 +176,6 @@ def score_rows(
         scores = head(features)
         weights = head.weights(scores[synthetic])
     return Scored(scores, weights, frozen.embeddings, frozen.losses.all)
-
-
-class Student:
-    """The model at work on a set of rows: its trunk runs once, its top as often as needed."""
-
-    def __init__(
-        self, loaded: LoadedModel, config: ModelConfig, encoded: list[Encoded], progress: Progress
-    ) -> None:
-        """Cut the model where the settings say, and find out whether it takes forests."""
-        on_cpu = loaded.device.type == "cpu"
-        layers = Backbone.count_layers(loaded.model)
-        adapted = config.adapter_layers
-        if adapted is None:
-            adapted = min(ADAPTER_LAYERS_CPU, layers) if on_cpu else 0
-        self.backbone = Backbone(loaded.model, depth=layers - adapted if adapted else 0)
-        self.encoded = encoded
-        self.pad_id = int(loaded.tokenizer.pad_token_id)
-        self.forest_tokens = FOREST_TOKENS_CPU if on_cpu else FOREST_TOKENS_GPU
-        if not takes_forests(
-            self.backbone, max(encoded, key=lambda row: len(row.input_ids)), pad_id=self.pad_id
-        ):
-            self.forest_tokens = 0
-            progress.say("this model cannot share prefixes between rows; each row runs alone")
-        seen = config.vocabulary == "seen" or (config.vocabulary == "auto" and on_cpu)
-        self.vocabulary = self._seen_tokens() if seen else None
-        if self.vocabulary is not None:
-            progress.say(
-                f"the training loss chooses between the {len(self.vocabulary)} tokens that occur "
-                "in the data; --vocabulary full takes all"
-            )
-
-    def freeze(self, progress: Progress) -> Frozen:
-        """Run the base model once over every row."""
-        OutputLayer(self.backbone).require_faithful(self.backbone, self.encoded[0])
-        return frozen_pass(
-            self.backbone,
-            self.encoded,
-            pad_id=self.pad_id,
-            forest_tokens=self.forest_tokens,
-            progress=progress,
-        )
-
-    def add_adapter(self, config: ModelConfig, frozen: Frozen, *, seed: int) -> list[nn.Linear]:
-        """Put an adapter on the top, and feed the top from the cache from now on."""
-        self.backbone.add_adapter(rank=config.rank, alpha=config.alpha, seed=seed)
-        self.linears = trainable_linears(self.backbone.model)
-        self.losses = self._losses(frozen, OutputLayer(self.backbone, tokens=self.vocabulary))
-        self.full_losses = self._losses(frozen, OutputLayer(self.backbone))
-        return self.linears
-
-    def features(
-        self,
-        mapped: FeatureMap,
-        frozen: Frozen,
-        n_turns: Sequence[int],
-        real_adapter: Sequence[Tensor],
-        progress: Progress,
-    ) -> Tensor:
-        """Features of every row; without a real adapter the base model stands in for it: (n, f)."""
-        real = frozen.losses
-        if real_adapter:
-            progress.start("features")
-            now = adapter_tensors(self.linears)
-            set_adapter(self.linears, real_adapter)
-            real = self.full_losses.replies(range(len(self.encoded)))
-            set_adapter(self.linears, now)
-            progress.finish()
-        lengths = torch.tensor([len(row.input_ids) for row in self.encoded])
-        return mapped.features(
-            frozen.embeddings,
-            n_tokens=lengths,
-            n_turns=torch.tensor(n_turns),
-            base=frozen.losses,
-            real=real,
-        )
-
-    def _losses(self, frozen: Frozen, output: OutputLayer) -> TrajectoryLosses:
-        return TrajectoryLosses(
-            self.backbone,
-            self.encoded,
-            frozen.cached,
-            output=output,
-            pad_id=self.pad_id,
-            forest_tokens=self.forest_tokens,
-        )
-
-    def _seen_tokens(self) -> Tensor:
-        return torch.tensor(sorted({token for row in self.encoded for token in row.input_ids}))
 
 
 def _problem(student: Student, linears: list[nn.Linear], material: Material) -> Problem:
@@ -383,70 +256,7 @@ def _loop(
     return learned
 
 
-@dataclass(frozen=True)
-class _Verdict:
-    """The best of the learned heads, and how it did against uniform weights.
-
-    Attributes:
-        best: Its place among the heads.
-        wins: Whether it did better than uniform weights on the rows that choose.
-        gain: Mean over the tasks of the loss it saves against uniform, in nats a token.
-        error: Standard error of the gain over the tasks; None with a single task.
-        uniform: Loss on the rows that choose, and outer loss, under uniform weights.
-        weighted: The same under the head's weights.
-        has_dev: Whether dev rows chose, or the validation rows for want of them.
-    """
-
-    best: int
-    wins: bool
-    gain: float
-    error: float | None
-    uniform: tuple[float, float]
-    weighted: tuple[float, float]
-    has_dev: bool
-
-
-def _contest(
-    inner: InnerLevel,
-    start: dict[str, Any],
-    weights: Sequence[Tensor],
-    material: Material,
-    config: RunConfig,
-    progress: Progress,
-) -> _Verdict:
-    """Train once more with each head's weights and with uniform ones; dev rows choose."""
-    judge = material.dev or material.validation
-    names = [f"head {place}" for place in range(len(weights))]
-    candidates = {"uniform": torch.ones_like(weights[0]), **dict(zip(names, weights, strict=True))}
-    progress.start("contest with uniform weights")
-    results = contest(inner, start, candidates, steps=config.outer.contest_steps, judge=judge)
-    progress.finish()
-    by_task = {
-        name: _task_means(result.judged, judge, material) for name, result in results.items()
-    }
-    best = min(range(len(names)), key=lambda place: float(by_task[names[place]].mean()))
-    saved = by_task["uniform"] - by_task[names[best]]
-    gain, n = float(saved.mean()), len(saved)
-    return _Verdict(
-        best=best,
-        wins=gain > 0,
-        gain=gain,
-        error=float(saved.std()) / n**0.5 if n > 1 else None,
-        uniform=(float(by_task["uniform"].mean()), results["uniform"].outer),
-        weighted=(float(by_task[names[best]].mean()), results[names[best]].outer),
-        has_dev=bool(material.dev),
-    )
-
-
-def _task_means(losses: Tensor, rows: Sequence[int], material: Material) -> Tensor:
-    """Mean loss of each task, in the order the tasks first appear: (j,) to (tasks,)."""
-    of_task: dict[str, list[float]] = {}
-    for row, loss in zip(rows, losses.tolist(), strict=True):
-        of_task.setdefault(material.tasks[row], []).append(loss)
-    return torch.tensor([sum(each) / len(each) for each in of_task.values()])
-
-
-def _facts(learned: Learned, verdict: _Verdict, before: float, student: Student) -> dict[str, Any]:
+def _facts(learned: Learned, verdict: Verdict, before: float, student: Student) -> dict[str, Any]:
     vocabulary = student.vocabulary
     facts: dict[str, Any] = {
         "mode": "learned",

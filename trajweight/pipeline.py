@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -9,12 +10,12 @@ import polars as pl
 from trajweight.encoded import Encoded
 from trajweight.errors import ConfigError, DataError, DivergenceError
 from trajweight.job import Job
-from trajweight.learning import Material, Scored, learn_weights, score_rows
+from trajweight.learning import Scored, learn_weights, score_rows
+from trajweight.material import Material
 from trajweight.models import LoadedModel, load_model
 from trajweight.table import trajectory_of
 from trajweight.tokenization import encode_all
 from trajweight.weights import weight_table
-from pathlib import Path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from trajweight.bilevel import (
-    InnerLevel,
-    Problem,
-    contest,
-    learn,
-    rank_correlation,
-    train_until_flat,
-)
+from trajweight.bilevel import learn, rank_correlation
 from trajweight.config import InnerConfig, OuterConfig
 from trajweight.errors import DivergenceError
+from trajweight.inner import InnerLevel, Problem, contest, train_until_flat
 from trajweight.reweighting import HeadShape, ReweightingHead
 
 N_REAL, N_SYNTHETIC, N_VALIDATION, INPUTS, CLASSES = 12, 160, 80, 6, 3

@@ -1,0 +1,34 @@
+"""Token rows and what each is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trajweight.encoded import Encoded
+
+
+@dataclass(frozen=True)
+class Material:
+    """Token rows and what each is for; roles are positions in ``encoded``.
+
+    Attributes:
+        encoded: Every row that could be tokenised.
+        n_turns: Turns of each row, as read.
+        tasks: Task of each row.
+        real: Real training rows.
+        synthetic: Synthetic training rows.
+        validation: Rows of the outer loss.
+        dev: Rows that choose between weights; may be empty.
+        real_weight: What each real training row counts.
+    """
+
+    encoded: list[Encoded]
+    n_turns: list[int]
+    tasks: list[str]
+    real: list[int]
+    synthetic: list[int]
+    validation: list[int]
+    dev: list[int]
+    real_weight: float
