@@ -98,14 +98,14 @@ def draw(barred: set[int], rng: random.Random) -> int:
 
 
 SOURCES = (
-    Source("expert-sim", 1.0, 42, halve, REAL_WORDING[1:]),
+    Source("expert-sim", 1.0, 40, halve, REAL_WORDING[1:]),
     Source("reworded", 1.0, 26, halve, OTHER_WORDING),
     Source("terse-expert", 1.0, 24, halve, (BARE,)),
-    Source("wrong-way", 0.0, 26, go_wrong, REAL_WORDING, (3, 6)),
-    Source("ignores-feedback", 0.0, 26, ignore_feedback, REAL_WORDING, (3, 6)),
-    Source("rambling", 0.0, 12, ignore_feedback, LONG_WORDING, (8, 10)),
+    Source("wrong-way", 0.0, 24, go_wrong, REAL_WORDING, (3, 6)),
+    Source("ignores-feedback", 0.0, 24, ignore_feedback, REAL_WORDING, (3, 6)),
+    Source("rambling", 0.0, 10, ignore_feedback, LONG_WORDING, (8, 10)),
 )
-BLACKJACK_ROWS, BLACKJACK_HANDS = 20, 2
+BLACKJACK_ROWS, BLACKJACK_HANDS = 16, 2
 
 
 def real_rows() -> Iterator[dict[str, Any]]:

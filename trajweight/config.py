@@ -154,7 +154,7 @@ class OuterConfig:
 
     learning_rate: float = 1e-2
     weight_decay: float = 1e-2
-    every: int = 2
+    every: int = 3
     batch_size: int = 64
     min_steps: int = 30
     max_steps: int = 50
@@ -164,7 +164,7 @@ class OuterConfig:
     hidden: int = 32
     components: int = 16
     w_min: float = 0.02
-    contest_steps: int = 6
+    contest_steps: int = 5
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -180,7 +180,10 @@ class TrajectoryLosses:
         hidden = self.backbone.hidden(
             there.input_ids, there.attention, positions=there.positions, cached=cached
         )
-        return self.output.losses(hidden.flatten(0, 1)[there.target_cell], there.target_id)
+        # Shared cells predict for several rows. What flows back to them must be added in one order,
+        # or the same seed gives other bytes: index_select does, indexing with several threads not.
+        states = hidden.flatten(0, 1).index_select(0, there.target_cell)
+        return self.output.losses(states, there.target_id)
 
     def _layouts(self, rows: Sequence[int]) -> Iterator[Layout]:
         """Layouts that hold every row once; members index ``rows``."""
