@@ -173,8 +173,7 @@ def default_torch_brings_cuda() -> bool:
 
 def install(*arguments: str) -> str:
     """Install the versions in ``constraints.txt``; what pip writes comes back."""
-    # byte code is compiled when a module is first used, which few of them ever are
-    options = ("--constraint", "constraints.txt", "--no-compile")
+    options = ("--constraint", "constraints.txt")
     return call(str(PYTHON), "-m", "pip", "install", *options, *arguments)
 
 
