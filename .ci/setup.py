@@ -173,7 +173,8 @@ def default_torch_brings_cuda() -> bool:
 
 def install(*arguments: str) -> str:
     """Install the versions in ``constraints.txt``; what pip writes comes back."""
-    options = ("--constraint", "constraints.txt")
+    # byte code is compiled when a module is first used, which few of them ever are
+    options = ("--constraint", "constraints.txt", "--no-compile")
     return call(str(PYTHON), "-m", "pip", "install", *options, *arguments)
 
 
@@ -189,7 +190,10 @@ def call(*command: str) -> str:
 def run(name: str, *arguments: str) -> int:
     """Run a program of the environment in the checkout, in full view."""
     say(" ".join(["\n$", str((SCRIPTS / name).relative_to(ROOT)), *arguments]))
-    return subprocess.run([SCRIPTS / name, *arguments], cwd=ROOT, check=False).returncode
+    # compiled on first use, and kept, whatever the surroundings say: importing is half as long then
+    surroundings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([SCRIPTS / name, *arguments], cwd=ROOT, env=surroundings, check=False)
+    return done.returncode
 
 
 def write_stamp(stamp: dict[str, Any]) -> None:
