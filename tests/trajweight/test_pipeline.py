@@ -109,8 +109,26 @@ def test_no_task_of_real_rows_stands_in_two_splits(data, tmp_path) -> None:
     assert per_task["split"].max() == 1
 
 
+def rewrite_head(found, **changes: str) -> None:
+    """Change what a trained head says of itself; whether it won is chance with so few steps."""
+    path = found.folder / "head.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_head_that_lost_to_uniform_gives_uniform_weights(data, tmp_path) -> None:
+    trained = run(data, tmp_path / "trained")
+    rewrite_head(trained, selected="uniform")
+    config = RunConfig(data=DataConfig(paths=data.paths[1:]), **QUICK)
+
+    applied = score_with(trained, config, tmp_path / "applied", force=False, progress=Progress())
+
+    assert learned(applied)["weight"].unique().to_list() == [1.0]
+    assert "did no better than uniform" in applied.manifest()["warnings"][0]
+
+
 def test_a_trained_head_scores_its_own_rows_as_in_training(data, tmp_path) -> None:
     trained = run(data, tmp_path / "trained")
+    rewrite_head(trained, selected="head")
     config = RunConfig(data=DataConfig(paths=data.paths[1:]), **QUICK)
 
     applied = score_with(trained, config, tmp_path / "applied", force=False, progress=Progress())
@@ -124,8 +142,7 @@ def test_a_trained_head_scores_its_own_rows_as_in_training(data, tmp_path) -> No
 
 def test_a_head_is_not_applied_with_another_model(data, tmp_path) -> None:
     trained = run(data, tmp_path / "trained")
-    head = trained.folder / "head.json"
-    head.write_text(head.read_text().replace('"tiny-0"', '"tiny-1"'))
+    rewrite_head(trained, selected="head", model_fingerprint="tiny-1")
 
     with pytest.raises(RunError, match="fingerprint tiny-1"):
         score_with(
