@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 #: Steps between the two rankings whose correlation says whether ranks have settled.
 SETTLE_WINDOW = 10
-
-
 #: Inner steps an outer step may wait for a batch with two synthetic rows, on average.
 MOST_IDLE = 20
 

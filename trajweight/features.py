@@ -95,8 +95,8 @@ def _both_halves(backbone: Backbone, layout: Layout) -> tuple[Tensor, Tensor | N
 
 
 @torch.no_grad()
-def takes_forests(backbone: Backbone, row: Encoded, *, pad_id: int) -> bool:
-    """Whether the model gives trajectories in a forest the states they have side by side.
+def forest_obstacle(backbone: Backbone, row: Encoded, *, pad_id: int) -> str:
+    """Why the model does not give rows in a forest the states they have side by side, or "".
 
     Tried on the beginning of a row and on the same beginning with another end. A model whose
     layers look at a window of tokens only is refused unseen: a forest's mask would widen it.
@@ -104,19 +104,23 @@ def takes_forests(backbone: Backbone, row: Encoded, *, pad_id: int) -> bool:
     config = backbone.model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or []
     if getattr(config, "sliding_window", None) and (not kinds or "sliding_attention" in kinds):
-        return False
+        return "its layers look at a window of tokens only"
     pair = _branching(row)
     aside = padded(pair, pad_id=pad_id)
     try:
         forest = next(forests(pair, max_tokens=10_000))
         expected, _ = _both_halves(backbone, aside)
         found, _ = _both_halves(backbone, forest)
-    except (ValueError, RuntimeError, TypeError, NotImplementedError):
-        return False
+    except torch.OutOfMemoryError:
+        raise  # says nothing about forests
+    except (ValueError, RuntimeError, TypeError) as error:
+        return f"it fails on one: {type(error).__name__}: {error}".partition("\n")[0]
     left = torch.cat([expected[place] for place in aside.places]).float()
     right = torch.cat([found[place] for place in forest.places]).float()
     tolerance = 1e-3 if backbone.model.dtype == torch.float32 else 5e-2
-    return bool((left - right).norm() <= tolerance * left.norm())
+    if (left - right).norm() <= tolerance * left.norm():
+        return ""
+    return "its states differ there"
 
 
 def _branching(row: Encoded) -> list[Encoded]:

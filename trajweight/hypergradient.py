@@ -91,8 +91,7 @@ def adam_derivative(optimizer: torch.optim.Optimizer, parameters: Iterable[Tenso
     J = lr (1 - b1) / (c1 (sqrt(v / c2) + eps)) with the bias corrections c1, c2 of the state as
     it stands. Left out are the part through the second moment and that through clipping, since
     both need the batch gradient that the pass is about to compute. With b2 = 0.99 and noisy
-    gradients the first is a quarter of J's norm after 34 steps and a tenth after 100; it shrinks
-    J where the batch gradient is large, and leaves its signs alone.
+    gradients the first is a quarter of J's norm after 34 steps and a tenth after 100.
 
     Args:
         optimizer: Adam or AdamW that has made at least one step.

@@ -12,9 +12,9 @@ from trajweight.features import (
     FeatureMap,
     Frozen,
     adapter_tensors,
+    forest_obstacle,
     frozen_pass,
     set_adapter,
-    takes_forests,
 )
 from trajweight.hypergradient import trainable_linears
 from trajweight.losses import OutputLayer, TrajectoryLosses
@@ -48,11 +48,10 @@ class Student:
         self.encoded = encoded
         self.pad_id = int(loaded.tokenizer.pad_token_id)
         self.forest_tokens = FOREST_TOKENS_CPU if on_cpu else FOREST_TOKENS_GPU
-        if not takes_forests(
-            self.backbone, max(encoded, key=lambda row: len(row.input_ids)), pad_id=self.pad_id
-        ):
+        longest = max(encoded, key=lambda row: len(row.input_ids))
+        if obstacle := forest_obstacle(self.backbone, longest, pad_id=self.pad_id):
             self.forest_tokens = 0
-            progress.say("this model cannot share prefixes between rows; each row runs alone")
+            progress.say(f"prefixes are not shared between rows, since with this model {obstacle}")
         seen = config.vocabulary == "seen" or (config.vocabulary == "auto" and on_cpu)
         self.vocabulary = self._seen_tokens() if seen else None
         if self.vocabulary is not None:

@@ -6,7 +6,7 @@ import torch
 from tests.tokens import PAD, bench, exact_tiny, token_rows
 from trajweight.backbone import Backbone
 from trajweight.errors import ConfigError
-from trajweight.features import FeatureMap, adapter_tensors, set_adapter, takes_forests
+from trajweight.features import FeatureMap, adapter_tensors, forest_obstacle, set_adapter
 from trajweight.losses import ReplyLosses
 from trajweight.tiny import build_tiny
 
@@ -31,7 +31,7 @@ def test_the_tiny_model_takes_forests_and_one_that_breaks_masks_does_not() -> No
     model, _ = build_tiny()
     backbone = Backbone(model, depth=1)
     (row,) = token_rows(1, shared=60)
-    assert takes_forests(backbone, row, pad_id=PAD)
+    assert forest_obstacle(backbone, row, pad_id=PAD) == ""
 
     for layer in backbone.layers:
         layer.self_attn.is_causal = True
@@ -43,7 +43,7 @@ def test_the_tiny_model_takes_forests_and_one_that_breaks_masks_does_not() -> No
 
     for layer in backbone.layers:
         layer.self_attn.forward = blind.__get__(layer.self_attn)
-    assert not takes_forests(backbone, row, pad_id=PAD)
+    assert "differ" in forest_obstacle(backbone, row, pad_id=PAD)
 
 
 def test_a_model_that_looks_at_a_window_only_takes_no_forests() -> None:
@@ -51,7 +51,7 @@ def test_a_model_that_looks_at_a_window_only_takes_no_forests() -> None:
     model.config.sliding_window = 64
     (row,) = token_rows(1)
 
-    assert not takes_forests(Backbone(model, depth=1), row, pad_id=PAD)
+    assert "window" in forest_obstacle(Backbone(model, depth=1), row, pad_id=PAD)
 
 
 def test_a_trunk_deeper_than_the_model_is_refused() -> None:
