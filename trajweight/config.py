@@ -96,11 +96,11 @@ class InnerConfig:
     Attributes:
         learning_rate: Of AdamW on the adapter.
         batch_size: Trajectories of one inner step.
-        real_steps: Steps on real training rows alone, before the loop, at least; up to twice as
-            many until the loss is flat. They teach the format, and the adapter they leave gives
-            the features their likelihood under real data.
+        real_steps: Steps on real training rows alone, before the loop, at least; up to four times
+            as many until the loss is flat. They teach the format, and the adapter they leave
+            gives the features their likelihood under real data.
         warmup_steps: Steps with uniform weights on all training rows, before the first outer
-            step, at least; up to twice as many until the loss is flat.
+            step, at least; up to four times as many until the loss is flat.
         beta1: Of AdamW: memory of the gradient's mean.
         beta2: Of AdamW: memory of its square; short, since a run has some hundred steps.
         weight_decay: Decoupled weight decay.

@@ -26,6 +26,9 @@ Rows = Sequence[int]
 
 #: Steps whose mean loss is compared with that of as many before, to see whether it is flat.
 FLAT_WINDOW = 5
+#: A loss that is not flat after this many times the least number of steps is called slow, and
+#: training goes on to what comes next.
+SLOW = 4
 
 
 @dataclass(frozen=True)
@@ -146,30 +149,55 @@ class InnerLevel:
         return loss
 
 
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """How a warm-up ended.
+
+    Attributes:
+        steps: Steps made.
+        is_flat: Whether the loss was flat at the end.
+    """
+
+    steps: int
+    is_flat: bool
+
+    def __str__(self) -> str:
+        """For the user."""
+        return f"{self.steps} steps, the loss {'flat' if self.is_flat else 'still falling'}"
+
+
 def train_until_flat(
     inner: InnerLevel,
     rows: Rows,
     *,
     size: int,
     least: int,
-    most: int,
     watch: Callable[[float], None],
-) -> int:
-    """Train with weight one on every row until the loss has flattened; gives back the steps.
+) -> Warmed:
+    """Train with weight one on every row until the loss has flattened.
 
     Flat means that the mean loss of the last five steps is less than a tenth below that of the
     five before.
+
+    Args:
+        inner: The inner level; it is left at the last step.
+        rows: What to train on.
+        size: Rows of a batch.
+        least: Steps at least; after ``SLOW`` times as many the loss is given up on.
+        watch: Told the loss of every step.
     """
     losses: list[float] = []
-    for batch in islice(inner.batches(rows, size=size), most):
+    for batch in islice(inner.batches(rows, size=size), SLOW * least):
         losses.append(inner.step(batch, torch.ones(len(batch))))
         watch(losses[-1])
-        window = len(losses) >= max(least, 2 * FLAT_WINDOW)
-        if window and _mean(losses[-FLAT_WINDOW:]) > 0.9 * _mean(
-            losses[-2 * FLAT_WINDOW : -FLAT_WINDOW]
-        ):
-            break
-    return len(losses)
+        if len(losses) >= least and _is_flat(losses):
+            return Warmed(len(losses), is_flat=True)
+    return Warmed(len(losses), is_flat=False)
+
+
+def _is_flat(losses: Sequence[float]) -> bool:
+    last, before = losses[-FLAT_WINDOW:], losses[-2 * FLAT_WINDOW : -FLAT_WINDOW]
+    return len(before) == FLAT_WINDOW and _mean(last) > 0.9 * _mean(before)
 
 
 def _mean(values: Sequence[float]) -> float:

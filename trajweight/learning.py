@@ -20,7 +20,7 @@ from trajweight.features import (
     FeatureMap,
     adapter_tensors,
 )
-from trajweight.inner import InnerLevel, Problem, train_until_flat
+from trajweight.inner import SLOW, InnerLevel, Problem, Warmed, train_until_flat
 from trajweight.reweighting import HeadShape, ReweightingHead
 from trajweight.student import Student
 from trajweight.verdict import Verdict, hold_contest
@@ -202,28 +202,24 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
     """
     problem, settings = inner.problem, config.inner
     least = settings.real_steps if problem.real else 0
-    progress.start("warm-up", 2 * (least + settings.warmup_steps))
+    progress.start("warm-up", SLOW * (least + settings.warmup_steps))
 
-    def warm_up(rows: Sequence[int], *, size: int, least: int) -> int:
+    def warm_up(rows: Sequence[int], *, size: int, least: int) -> Warmed:
         return train_until_flat(
-            inner,
-            rows,
-            size=size,
-            least=least,
-            most=2 * least,
-            watch=lambda loss: progress.advance(loss=loss),
+            inner, rows, size=size, least=least, watch=lambda loss: progress.advance(loss=loss)
         )
 
-    n_real = n_all = 0
+    real_adapter: list[Tensor] = []
     if least:
-        n_real = warm_up(problem.real, size=settings.batch_size, least=least)
+        on_real = warm_up(problem.real, size=settings.batch_size, least=least)
+        real_adapter = adapter_tensors(problem.linears)
+        progress.say(f"warm-up on real rows: {on_real}")
     else:
         progress.say("no real training rows: the features lack the likelihood under real data")
-    real_adapter = adapter_tensors(problem.linears) if least else []
     everything = [*problem.real, *problem.synthetic]
-    n_all = warm_up(everything, size=2 * settings.batch_size, least=settings.warmup_steps)
+    on_all = warm_up(everything, size=2 * settings.batch_size, least=settings.warmup_steps)
     progress.finish()
-    progress.say(f"warmed up in {n_real} steps on real rows and {n_all} on all of them")
+    progress.say(f"warm-up on all training rows: {on_all}")
     return real_adapter
 
 

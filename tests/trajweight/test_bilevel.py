@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trajweight.bilevel import learn, rank_correlation
 from trajweight.config import InnerConfig, OuterConfig
 from trajweight.errors import DivergenceError
-from trajweight.inner import InnerLevel, Problem, contest, train_until_flat
+from trajweight.inner import InnerLevel, Problem, Warmed, contest, train_until_flat
 from trajweight.reweighting import HeadShape, ReweightingHead
 
 N_REAL, N_SYNTHETIC, N_VALIDATION, INPUTS, CLASSES = 12, 160, 80, 6, 3
@@ -186,16 +186,21 @@ def test_batches_without_synthetic_rows_do_not_count_as_outer_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "steps"), [([1.0] * 40, 10), ([2.0**-i for i in range(40)], 30)]
+    ("losses", "warmed"),
+    [
+        ([1.0] * 40, Warmed(10, is_flat=True)),
+        ([2.0**-i for i in range(40)], Warmed(16, is_flat=False)),
+        ([2.0 ** -min(i, 6) for i in range(40)], Warmed(14, is_flat=True)),
+    ],
 )
-def test_the_warm_up_ends_when_the_loss_is_flat(losses, steps, monkeypatch) -> None:
+def test_the_warm_up_ends_when_the_loss_is_flat(losses, warmed, monkeypatch) -> None:
     inner = InnerLevel(Toy(n_bad=0).problem(), INNER, seed=0)
     remaining = iter(losses)
     monkeypatch.setattr(inner, "step", lambda rows, weights: next(remaining))
 
-    made = train_until_flat(inner, [0, 1], size=2, least=4, most=30, watch=lambda _: None)
+    made = train_until_flat(inner, [0, 1], size=2, least=4, watch=lambda _: None)
 
-    assert made == steps
+    assert made == warmed
 
 
 def test_rank_correlation_equals_scipys() -> None:
