@@ -190,7 +190,7 @@ def test_batches_without_synthetic_rows_do_not_count_as_outer_steps() -> None:
     [
         ([1.0] * 40, Warmed(10, is_flat=True)),
         ([2.0**-i for i in range(40)], Warmed(16, is_flat=False)),
-        ([2.0 ** -min(i, 6) for i in range(40)], Warmed(14, is_flat=True)),
+        ([2.0 ** -min(i, 3) for i in range(40)], Warmed(13, is_flat=True)),
     ],
 )
 def test_the_warm_up_ends_when_the_loss_is_flat(losses, warmed, monkeypatch) -> None:
