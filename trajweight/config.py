@@ -97,10 +97,10 @@ class InnerConfig:
         learning_rate: Of AdamW on the adapter.
         batch_size: Trajectories of one inner step.
         real_steps: Steps on real training rows alone, before the loop, at least; up to four times
-            as many until the loss is flat. They teach the format, and the adapter they leave
-            gives the features their likelihood under real data.
+            as many while the outer loss falls. They teach the format, and the adapter with the
+            lowest outer loss gives the features their likelihood under real data.
         warmup_steps: Steps with uniform weights on all training rows, before the first outer
-            step, at least; up to four times as many until the loss is flat.
+            step, at least; up to four times as many while the outer loss falls.
         beta1: Of AdamW: memory of the gradient's mean.
         beta2: Of AdamW: memory of its square; short, since a run has some hundred steps.
         weight_decay: Decoupled weight decay.
@@ -112,7 +112,7 @@ class InnerConfig:
     learning_rate: float = 3e-3
     batch_size: int = 8
     real_steps: int = 12
-    warmup_steps: int = 5
+    warmup_steps: int = 10
     beta1: float = 0.9
     beta2: float = 0.99
     weight_decay: float = 0.0

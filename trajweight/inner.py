@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 Rows = Sequence[int]
 
 
-#: Steps whose mean loss is compared with that of as many before, to see whether it is flat.
-FLAT_WINDOW = 5
-#: A loss that is not flat after this many times the least number of steps is called slow, and
-#: training goes on to what comes next.
+#: Steps between two looks at the outer loss during a warm-up.
+LOOK_EVERY = 4
+#: A warm-up is over when so many looks in a row found no outer loss 2 % below the best before.
+PATIENCE = 2
+LESS = 0.98
+#: Past this many times the least number of steps a loss that still falls is no longer waited for.
 SLOW = 4
 
 
@@ -113,7 +115,7 @@ class InnerLevel:
 
     def direction(self, *, size: int) -> tuple[list[Tensor], float]:
         """The outer gradient through the optimiser's update, J v, and the outer loss."""
-        rows, share = _sample(self.problem, size, self.generator)
+        rows, share = sample_validation(self.problem, size, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.problem.accumulate(rows, share)
         norm = float(nn.utils.get_total_norm([_gradient(each) for each in self.parameters]))
@@ -155,15 +157,18 @@ class Warmed:
 
     Attributes:
         steps: Steps made.
-        is_flat: Whether the loss was flat at the end.
+        best: The step after which the outer loss was lowest.
+        is_flat: Whether the outer loss had stopped falling.
     """
 
     steps: int
+    best: int
     is_flat: bool
 
     def __str__(self) -> str:
         """For the user."""
-        return f"{self.steps} steps, the loss {'flat' if self.is_flat else 'still falling'}"
+        ending = "no longer fell" if self.is_flat else "was still falling"
+        return f"{self.steps} steps; the outer loss {ending}, and was lowest after {self.best}"
 
 
 def train_until_flat(
@@ -172,36 +177,43 @@ def train_until_flat(
     *,
     size: int,
     least: int,
+    sample: int,
+    keep_best: bool,
     watch: Callable[[float], None],
 ) -> Warmed:
-    """Train with weight one on every row until the loss has flattened.
+    """Train with weight one on every row until the outer loss no longer falls.
 
-    Flat means that the mean loss of the last five steps is less than a tenth below that of the
-    five before.
+    The training loss cannot tell: on few real rows it falls on while the model learns them by
+    heart.
 
     Args:
-        inner: The inner level; it is left at the last step.
+        inner: The inner level.
         rows: What to train on.
         size: Rows of a batch.
-        least: Steps at least; after ``SLOW`` times as many the loss is given up on.
-        watch: Told the loss of every step.
+        least: Steps at least; after ``SLOW`` times as many the loss is no longer waited for.
+        sample: Validation rows of one look, at most.
+        keep_best: Go back to the step with the lowest outer loss, or else stay at the last.
+        watch: Told the training loss of every step.
     """
-    losses: list[float] = []
+    looked_at, share = sample_validation(inner.problem, sample, inner.generator)
+
+    def look() -> float:
+        return float((inner.problem.evaluate(looked_at) * share).sum())
+
+    best, lowest, best_state, steps, worse = 0, look(), inner.state(), 0, 0
     for batch in islice(inner.batches(rows, size=size), SLOW * least):
-        losses.append(inner.step(batch, torch.ones(len(batch))))
-        watch(losses[-1])
-        if len(losses) >= least and _is_flat(losses):
-            return Warmed(len(losses), is_flat=True)
-    return Warmed(len(losses), is_flat=False)
-
-
-def _is_flat(losses: Sequence[float]) -> bool:
-    last, before = losses[-FLAT_WINDOW:], losses[-2 * FLAT_WINDOW : -FLAT_WINDOW]
-    return len(before) == FLAT_WINDOW and _mean(last) > 0.9 * _mean(before)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+        watch(inner.step(batch, torch.ones(len(batch))))
+        steps += 1
+        if steps % LOOK_EVERY:
+            continue
+        now, worse = look(), worse + 1
+        if now < LESS * lowest:
+            best, lowest, best_state, worse = steps, now, inner.state(), 0
+        if steps >= least and worse >= PATIENCE:
+            break
+    if keep_best and best:
+        inner.restore(best_state)
+    return Warmed(steps, best, is_flat=worse >= PATIENCE)
 
 
 def _require_finite(level: str, loss: float, norm: float, rows: Rows, losses: Tensor) -> None:
@@ -265,7 +277,9 @@ def batch_weights(problem: Problem, rows: Rows, weights: Tensor) -> Tensor:
     return torch.tensor(found)
 
 
-def _sample(problem: Problem, size: int, generator: torch.Generator) -> tuple[list[int], Tensor]:
+def sample_validation(
+    problem: Problem, size: int, generator: torch.Generator
+) -> tuple[list[int], Tensor]:
     """At most ``size`` validation rows, with shares that sum to one."""
     m = len(problem.validation)
     if m <= size:

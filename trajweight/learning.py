@@ -204,20 +204,27 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
     least = settings.real_steps if problem.real else 0
     progress.start("warm-up", SLOW * (least + settings.warmup_steps))
 
-    def warm_up(rows: Sequence[int], *, size: int, least: int) -> Warmed:
+    def warm_up(rows: Sequence[int], *, size: int, least: int, keep_best: bool) -> Warmed:
         return train_until_flat(
-            inner, rows, size=size, least=least, watch=lambda loss: progress.advance(loss=loss)
+            inner,
+            rows,
+            size=size,
+            least=least,
+            sample=config.outer.batch_size,
+            keep_best=keep_best,
+            watch=lambda loss: progress.advance(loss=loss),
         )
 
     real_adapter: list[Tensor] = []
     if least:
-        on_real = warm_up(problem.real, size=settings.batch_size, least=least)
+        size = settings.batch_size
+        on_real = warm_up(problem.real, size=size, least=least, keep_best=True)
         real_adapter = adapter_tensors(problem.linears)
         progress.say(f"warm-up on real rows: {on_real}")
     else:
         progress.say("no real training rows: the features lack the likelihood under real data")
-    everything = [*problem.real, *problem.synthetic]
-    on_all = warm_up(everything, size=2 * settings.batch_size, least=settings.warmup_steps)
+    everything, size = [*problem.real, *problem.synthetic], 2 * settings.batch_size
+    on_all = warm_up(everything, size=size, least=settings.warmup_steps, keep_best=False)
     progress.finish()
     progress.say(f"warm-up on all training rows: {on_all}")
     return real_adapter
