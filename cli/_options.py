@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from typer import Argument, Option
 
-from trajweight.config import RunConfig, Vocabulary
+from trajweight.config import EstimatorName, HeadName, RunConfig, Vocabulary
 
 _DEFAULTS: Final = RunConfig()
 DATA, OUTPUT, SELECTION = "Data", "Output", "Selection"
@@ -274,6 +274,52 @@ class Learning(Data):
             rich_help_panel=_LEARNING,
         ),
     ] = None
+    target_ess: Annotated[
+        float | None,
+        Option(
+            "--target-ess",
+            envvar="TRAJWEIGHT_TARGET_ESS",
+            show_envvar=False,
+            metavar="X",
+            help="Effective sample size, over the number of synthetic rows, that the weights keep "
+            f"at least; default {_DEFAULTS.outer.target_ess}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    head: Annotated[
+        HeadName | None,
+        Option(
+            "--head",
+            envvar="TRAJWEIGHT_HEAD",
+            show_envvar=False,
+            help="What gives the weights: a network on features (mlp, linear), a score a row "
+            f"(table) or a source (group); default {_DEFAULTS.outer.head}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    estimator: Annotated[
+        EstimatorName | None,
+        Option(
+            "--estimator",
+            envvar="TRAJWEIGHT_ESTIMATOR",
+            show_envvar=False,
+            help=f"How the outer gradient reaches the weights; default {_DEFAULTS.estimator.name}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    ensemble: Annotated[
+        int | None,
+        Option(
+            "--ensemble",
+            envvar="TRAJWEIGHT_ENSEMBLE",
+            show_envvar=False,
+            min=1,
+            metavar="N",
+            help="Heads trained on seeds and samples of validation tasks of their own: weights "
+            "with a range, and how well they agree.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
     real_share: Annotated[
         float | None,
         Option(
@@ -304,4 +350,8 @@ SETTINGS: Final = {
     "batch_size": "inner.batch_size",
     "max_steps": "outer.max_steps",
     "ess_penalty": "outer.ess_penalty",
+    "target_ess": "outer.target_ess",
+    "head": "outer.head",
+    "ensemble": "outer.ensemble",
+    "estimator": "estimator.name",
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: What a trained head brings with it or has no use for.
 _LEARNED_ONLY: Final = (
     *("model", "adapter_layers", "max_tokens", "vocabulary"),
-    *("batch_size", "max_steps", "ess_penalty"),
+    *("batch_size", "max_steps", "ess_penalty", "target_ess", "head", "ensemble", "estimator"),
 )
 
 

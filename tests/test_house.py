@@ -28,10 +28,10 @@ ROOT = Path(__file__).parent.parent
 FLOORS = """
 7  cli
 6  pipeline
-5  job learning student verdict material
-4  features losses layout prefixes           | bilevel inner             | analysis
-4                                            |                           | export selection
-3  reading table fields identity filefacts   | hypergradient reweighting | run manifest
+5  job learning student verdict material choosing trained_head
+4  features losses layout prefixes           | bilevel outer contest     | analysis
+4                                            | warmup estimators inner   | export selection
+3  reading table fields identity filefacts   | problem adamw reweighting | run manifest
 3  splitting leakage duplicates              |                           |
 3  tokenization masking rendering messages chat_format encoded           | |
 3  models backbone devices embedded tiny     |                           |

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -20,7 +20,11 @@ from trajweight.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from peft import PeftModel
     from transformers import PreTrainedModel
+
+#: The adapter of the inner level; others are named after their use.
+ADAPTER: Final = "default"
 
 
 class PassThrough(nn.Module):
@@ -56,6 +60,8 @@ class Backbone:
             raise ConfigError(message)
         self.layers = layers
         self.depth = depth
+        self.adapted: PeftModel | None = None
+        self.in_use = ""
         self._stub = PassThrough()
         model.requires_grad_(False)
         model.eval()
@@ -70,28 +76,57 @@ class Backbone:
         """Where the model lives."""
         return self.model.device
 
-    def add_adapter(self, *, rank: int, alpha: float, seed: int) -> list[nn.Linear]:
+    def add_adapter(
+        self, *, rank: int, alpha: float, seed: int, name: str = ADAPTER
+    ) -> list[nn.Linear]:
         """Put a LoRA adapter on every linear of the top; its values depend on ``seed`` alone.
+
+        Further adapters share the base; the last one added is the one in use.
 
         Returns:
             The adapter's linears, in fp32 and trainable.
         """
-        names = [
-            name
-            for name, module in self.model.named_modules()
-            if isinstance(module, nn.Linear) and self._is_top(name)
-        ]
         with torch.random.fork_rng(), warnings.catch_warnings():
             # peft asks transformers by a name that transformers is about to drop.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
             torch.manual_seed(seed)
-            settings = LoraConfig(r=rank, lora_alpha=int(alpha), target_modules=names)
-            self.adapted = get_peft_model(self.model, settings, autocast_adapter_dtype=True)
+            if self.adapted is None:
+                settings = LoraConfig(
+                    r=rank,
+                    lora_alpha=int(alpha),
+                    target_modules=self._top_linears(),
+                    task_type="CAUSAL_LM",
+                )
+                self.adapted = get_peft_model(
+                    self.model, settings, adapter_name=name, autocast_adapter_dtype=True
+                )
+            else:
+                first = self.adapted.peft_config[ADAPTER]
+                self.adapted.add_adapter(name, first, autocast_adapter_dtype=True)
         self.adapted.eval()
+        self.in_use = ""
+        self.use(name)
+        return self.linears_of(name)
+
+    def use(self, name: str) -> None:
+        """Pass through this adapter from now on, and train it alone."""
+        if name != self.in_use and self.adapted is not None:
+            self.adapted.set_adapter(name)
+            self.in_use = name
+
+    def linears_of(self, name: str) -> list[nn.Linear]:
+        """The linears that hold an adapter's tensors."""
         return [
             module
-            for module in self.model.modules()
-            if isinstance(module, nn.Linear) and module.weight.requires_grad
+            for path, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and path.endswith((f"lora_A.{name}", f"lora_B.{name}"))
+        ]
+
+    def _top_linears(self) -> list[str]:
+        return [
+            name
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and self._is_top(name)
         ]
 
     def _is_top(self, name: str) -> bool:

@@ -1,15 +1,12 @@
 """The two levels in turn: weighted fine-tuning inside, the reweighting head outside.
 
-Each step of the loop draws training rows, trains the adapter on their weighted loss and, out of
-the same backward pass, learns for each row how the outer loss would move if it counted a little
-more (`hypergradient`). The head follows: its surrogate is sum_i d_i w_i(phi) with d_i held
-fixed, plus the chi-square penalty n/ESS - 1 that keeps the mass from gathering on few rows.
-
-Rows are numbers and losses are callables here; what they stand for is known elsewhere.
+Each step draws training rows and trains the adapter on their weighted loss; the estimator says how
+the outer loss would move if a row counted a little more, and the head follows. With a population,
+several adapters of different age take turns, so that the weights do not fit one stage of training.
 
 Reference:
-    The scheme of the abstract of BOOST (arXiv 2605.24743); one-step hypergradient as in Ren et
-    al. 2018 (arXiv 1803.09050), preconditioned as in SAMA (arXiv 2310.05674).
+    The scheme of the abstract of BOOST (arXiv 2605.24743); populations of staggered age as in
+    DataRater (Calian et al. 2025).
 """
 
 from __future__ import annotations
@@ -17,24 +14,25 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trajweight.inner import InnerLevel, batch_weights
-from trajweight.weights import effective_sample_size
+from trajweight.problem import Weighing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trajweight.config import OuterConfig
+    from trajweight.estimators import Estimate, Estimator, Running
+    from trajweight.inner import InnerLevel
+    from trajweight.outer import OuterLevel
     from trajweight.reweighting import ReweightingHead
 
 #: Steps between the two rankings whose correlation says whether ranks have settled.
 SETTLE_WINDOW = 10
-#: Inner steps an outer step may wait for a batch with two synthetic rows, on average.
+#: Inner steps an outer step may wait for two synthetic rows, on average.
 MOST_IDLE = 20
 
 
@@ -53,116 +51,164 @@ class Learned:
     stopped_because: str
 
 
-def learn(
-    inner: InnerLevel,
-    head: ReweightingHead,
-    features: Tensor,
-    config: OuterConfig,
-    *,
-    watch: Callable[[dict[str, float]], None],
-) -> Learned:
-    """Run both levels until the ranks of the weights settle.
+@dataclass
+class Member:
+    """One adapter of the population.
+
+    Attributes:
+        inner: Its inner level.
+        running: The estimator at work on it.
+        start: The state it goes back to at the end of its life.
+        age: Inner steps since then.
+    """
+
+    inner: InnerLevel
+    running: Running
+    start: dict[str, Any]
+    age: int
+
+    def rejuvenate(self) -> None:
+        """Go back to the start; the stream of batches runs on."""
+        now = self.inner.state()
+        stream = {name: now[name] for name in ("generator", "waiting", "skipped")}
+        self.inner.restore({**self.start, **stream})
+        self.age = 0
+
+
+class Search:
+    """The loop, a step at a time, so that it can be saved between any two steps.
 
     Args:
-        inner: An inner level that has made at least one step.
-        head: Changed in place.
-        features: Of the synthetic training rows, in the problem's order. Shape (n, f).
+        inners: Inner levels that have made some steps; they share one base and one problem.
+        outer: The outer level.
+        estimator: Of the hypergradient.
         config: Of the outer level.
+    """
+
+    def __init__(
+        self,
+        inners: Sequence[InnerLevel],
+        outer: OuterLevel,
+        estimator: Estimator,
+        config: OuterConfig,
+    ) -> None:
+        """Members start at ages spread over a life."""
+        self.outer, self.config = outer, config
+        self.members = [
+            Member(
+                inner, estimator.begin(inner), inner.state(), place * config.lifetime // len(inners)
+            )
+            for place, inner in enumerate(inners)
+        ]
+        for inner in inners:
+            inner.waiting = []  # an epoch over all training rows begins
+        self.weighing = Weighing(inners[0].problem)
+        self.inner_steps = 0
+        self.early: ReweightingHead | None = None
+        self.rankings: list[Tensor] = []
+        self.stopped_because = ""
+
+    def step(self) -> dict[str, float] | None:
+        """One inner step of one member, and an outer step where it taught something.
+
+        Returns:
+            Numbers of the outer step, or None where there was none.
+
+        Raises:
+            DivergenceError: If losses or gradients stay non-finite.
+        """
+        member = self.members[self.inner_steps % len(self.members)]
+        self.inner_steps += 1
+        if self.inner_steps >= MOST_IDLE * self.config.max_steps:
+            self.stopped_because = "batches held too few synthetic rows for an outer step"
+        if member.age >= self.config.lifetime:
+            member.rejuvenate()
+        member.age += 1
+        inner = member.inner
+        rows = inner.next_batch(inner.problem.training, size=inner.config.batch_size)
+        estimate = member.running.step(rows, self.weighing.of(rows, self.outer.weights()))
+        return None if estimate is None else self._outer_step(estimate)
+
+    def _outer_step(self, estimate: Estimate) -> dict[str, float] | None:
+        place = self.weighing.place
+        drawn = [index for index, row in enumerate(estimate.rows) if row in place]
+        if len(drawn) < 2:
+            return None  # d is centred over the rows drawn, so one alone says nothing
+        weights = self.weighing.of(estimate.rows, self.outer.weights())
+        places = [place[estimate.rows[index]] for index in drawn]
+        self.outer.step(places, estimate.d[drawn].float(), weights[drawn])
+        self.rankings = [*self.rankings, self.outer.averaged_weights()][-SETTLE_WINDOW - 1 :]
+        settled = math.nan
+        if len(self.rankings) > SETTLE_WINDOW:
+            settled = rank_correlation(self.rankings[0], self.rankings[-1])
+        if self.outer.steps == max(1, self.config.min_steps // 2):
+            self.early = copy.deepcopy(self.outer.average)
+        if self.outer.steps >= self.config.min_steps and settled > self.config.settled:
+            self.stopped_because = f"ranks settled: {settled:.3f} over {SETTLE_WINDOW} steps"
+        elif self.outer.steps >= self.config.max_steps:
+            self.stopped_because = f"{self.config.max_steps} outer steps, the most allowed"
+        return {
+            "step": self.outer.steps,
+            "outer_loss": estimate.outer_loss,
+            **self.outer.facts(),
+            "settled": settled,
+            "skipped": sum(member.inner.skipped for member in self.members),
+        }
+
+    def learned(self) -> Learned:
+        """What there is so far."""
+        early = [] if self.early is None else [self.early]
+        return Learned([*early, self.outer.average], self.outer.steps, self.stopped_because)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `restore` needs to go on from here."""
+        return {
+            "members": [
+                {
+                    "inner": member.inner.state(),
+                    "running": member.running.state(),
+                    "start": member.start,
+                    "age": member.age,
+                }
+                for member in self.members
+            ],
+            "outer": self.outer.state(),
+            "inner_steps": self.inner_steps,
+            "early": None if self.early is None else copy.deepcopy(self.early.state_dict()),
+            "rankings": list(self.rankings),
+            "stopped_because": self.stopped_because,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        for member, kept in zip(self.members, state["members"], strict=True):
+            member.inner.restore(kept["inner"])
+            member.running.restore(kept["running"])
+            member.start, member.age = kept["start"], kept["age"]
+        self.outer.restore(state["outer"])
+        self.inner_steps = state["inner_steps"]
+        if state["early"] is not None:
+            self.early = copy.deepcopy(self.outer.average)
+            self.early.load_state_dict(state["early"])
+        self.rankings = list(state["rankings"])
+        self.stopped_because = state["stopped_because"]
+
+
+def learn(search: Search, *, watch: Callable[[dict[str, float]], None]) -> Learned:
+    """Step until the ranks of the weights settle.
+
+    Args:
+        search: The loop, at its start or anywhere in it.
         watch: Called with the numbers of every outer step.
 
-    Returns:
-        The averaged heads, the number of outer steps, and why the loop ended.
-
     Raises:
-        DivergenceError: If a loss or a gradient is not finite.
+        DivergenceError: If losses or gradients stay non-finite.
     """
-    problem = inner.problem
-    place = {row: index for index, row in enumerate(problem.synthetic)}
-    outer = _OuterLevel(head, features, config)
-    batches = inner.batches([*problem.real, *problem.synthetic], size=inner.config.batch_size)
-    direction, outer_loss = inner.direction(size=config.batch_size)
-    heads: list[ReweightingHead] = []
-    rankings: list[Tensor] = []
-    why = "batches held too few synthetic rows for an outer step"
-    for inner_step, rows in enumerate(islice(batches, MOST_IDLE * config.max_steps)):
-        if inner_step and inner_step % config.every == 0:
-            direction, outer_loss = inner.direction(size=config.batch_size)
-        weights = batch_weights(problem, rows, outer.weights())
-        d = inner.ghost_step(rows, weights, direction)
-        drawn = [index for index, row in enumerate(rows) if row in place]
-        if len(drawn) < 2:
-            continue  # d is centred within the batch, so one row alone says nothing
-        outer.step([place[rows[index]] for index in drawn], d[drawn], weights[drawn])
-        rankings.append(outer.averaged_weights())
-        facts = {"step": outer.steps, "outer_loss": outer_loss, **outer.facts()}
-        facts["settled"] = math.nan
-        if len(rankings) > SETTLE_WINDOW:
-            facts["settled"] = rank_correlation(rankings[-1 - SETTLE_WINDOW], rankings[-1])
-        watch(facts)
-        if outer.steps == max(1, config.min_steps // 2):
-            heads.append(copy.deepcopy(outer.average))
-        if outer.steps >= config.min_steps and facts["settled"] > config.settled:
-            why = f"ranks settled: {facts['settled']:.3f} over {SETTLE_WINDOW} steps"
-            break
-        if outer.steps >= config.max_steps:
-            why = f"{config.max_steps} outer steps, the most allowed"
-            break
-    return Learned([*heads, outer.average], outer.steps, why)
-
-
-class _OuterLevel:
-    """The head, its optimiser and its running average."""
-
-    def __init__(self, head: ReweightingHead, features: Tensor, config: OuterConfig) -> None:
-        self.head, self.features, self.config = head, features, config
-        self.average = copy.deepcopy(head).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        self.scale = 0.0
-        self.steps = 0
-
-    @torch.no_grad()
-    def weights(self) -> Tensor:
-        """Weights of all synthetic training rows, mean one: (n,)."""
-        return self.head.weights(self.head(self.features))
-
-    @torch.no_grad()
-    def averaged_weights(self) -> Tensor:
-        """The same under the running average of the heads."""
-        return self.average.weights(self.average(self.features))
-
-    def step(self, drawn: list[int], d: Tensor, w: Tensor) -> None:
-        """Move the head against d: places in the data set, d and weights of the rows drawn.
-
-        d is centred, because mean-one weights cannot answer to what all rows have in common, and
-        scaled by its running size, so that the penalty's coefficient means the same on any data.
-        """
-        centred = d - (d * w).sum() / w.sum()
-        size = float(centred.square().mean().sqrt())
-        self.scale = size if self.steps == 0 else 0.9 * self.scale + 0.1 * size
-        self.steps += 1
-        weights = self.head.weights(self.head(self.features))
-        concentration = weights.square().mean() / weights.mean().square() - 1
-        surrogate = (centred / max(self.scale, 1e-30) * weights[drawn]).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        (surrogate + self.config.ess_penalty * concentration).backward()
-        nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
-        self.optimizer.step()
-        self._follow()
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Let the average follow; its memory is short at first, so that the start is forgotten."""
-        keep = min(self.config.average, self.steps / (self.steps + 9))
-        for mine, theirs in zip(self.average.parameters(), self.head.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - keep)
-
-    def facts(self) -> dict[str, float]:
-        """Numbers of the step just made."""
-        weights = self.averaged_weights()
-        share = float(effective_sample_size(weights)) / len(weights)
-        return {"ess_share": share, "max_weight": float(weights.max()), "d_scale": self.scale}
+    while not search.stopped_because:
+        facts = search.step()
+        if facts is not None:
+            watch(facts)
+    return search.learned()
 
 
 def rank_correlation(left: Tensor, right: Tensor) -> float:

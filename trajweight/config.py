@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import tomli_w
 
@@ -21,6 +21,12 @@ MINIMUM_VALIDATION: Final = 20
 _STRICT: Final = {"extra": "forbid"}
 
 Vocabulary = Literal["auto", "seen", "full"]
+HeadName = Literal["mlp", "linear", "table", "group"]
+EstimatorName = Literal[
+    "ghost", "ghost-exact", "finite-difference", "penalty", "unrolled", "implicit"
+]
+HEADS: Final[tuple[str, ...]] = get_args(HeadName)
+ESTIMATORS: Final[tuple[str, ...]] = get_args(EstimatorName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,7 @@ class ModelConfig:
         if self.adapter_layers is not None and self.adapter_layers < 0:
             _refuse("adapter_layers", self.adapter_layers, "0 (all layers) or a positive number")
         _require_positive(self, "rank", "alpha", "max_tokens")
-        if self.vocabulary not in ("auto", "seen", "full"):
-            _refuse("vocabulary", self.vocabulary, "auto, seen or full")
+        _require_one_of(self, "vocabulary", get_args(Vocabulary))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,50 +136,107 @@ class InnerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class OuterConfig:
-    """The outer level: training the reweighting head on real validation trajectories.
+class EstimatorConfig:
+    """How d, the derivative of the outer loss by a weight, is estimated.
 
     Attributes:
-        learning_rate: Of AdamW on the head.
-        weight_decay: Decoupled weight decay of the head.
-        every: Inner steps between two gradients of the outer loss.
+        name: ghost (products inside the training pass), ghost-exact (exact for one step),
+            finite-difference, penalty (two adapters), unrolled (several steps), implicit.
+        every: Inner steps between two gradients of the outer loss; not used by penalty and
+            unrolled, which take one a step and one a window.
+        at: Where that gradient is taken, theta or theta_next, after the inner step; for
+            ghost-exact and finite-difference.
         batch_size: Validation trajectories of one gradient of the outer loss, at most.
-        min_steps: Outer steps before ranks may be called settled.
-        max_steps: Outer steps at most.
-        settled: Rank correlation with the weights ten steps ago that counts as settled.
-        ess_penalty: Coefficient of the chi-square penalty n/ESS - 1, d being scaled to one.
-        average: Share of the old head kept in the running average of heads, a step.
-        hidden: Width of the head's hidden layer.
-        components: Principal components of the embedding that the head sees.
-        w_min: Lower bound of a weight before normalisation; the upper bound is one.
-        contest_steps: Inner steps of each run that compares learned and uniform weights on dev.
+        steps: Inner steps of one window, of unrolled.
+        strength: Weight of the training loss against the outer loss, of penalty.
+        damping: Relative to the curvature along the outer gradient, of implicit.
+        iterations: Of conjugate gradients, of implicit.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
+    name: EstimatorName = "ghost"
+    every: int = 3
+    at: Literal["theta", "theta_next"] = "theta"
+    batch_size: int = 64
+    steps: int = 2
+    strength: float = 10.0
+    damping: float = 1e-2
+    iterations: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require_one_of(self, "name", ESTIMATORS)
+        _require_one_of(self, "at", ("theta", "theta_next"))
+        _require_positive(self, "every", "batch_size", "steps", "strength", "iterations")
+        if self.damping < 0:
+            _refuse("damping", self.damping, "0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class OuterConfig:
+    """The outer level: training the reweighting head on real validation trajectories.
+
+    Attributes:
+        head: mlp or linear on features, table (a score a row) or group (a score a source).
+        learning_rate: Of AdamW on the head.
+        weight_decay: Decoupled weight decay of the head.
+        min_steps: Outer steps before ranks may be called settled.
+        max_steps: Outer steps at most.
+        settled: Rank correlation with the weights ten steps ago that counts as settled.
+        target_ess: Effective sample size over the number of synthetic rows that the weights keep
+            at least.
+        ess_penalty: Least coefficient of the chi-square penalty n/ESS - 1, d being scaled to one;
+            it rises while the target is not met.
+        length_shrinkage: Believe d less for short rows, whose losses are noisy.
+        average: Share of the old head kept in the running average of heads, a step.
+        hidden: Width of the head's hidden layer.
+        components: Principal components of the embedding that the head sees.
+        w_min: Lower bound of a weight before normalisation; the upper bound is one.
+        population: Adapters that take turns, at different ages.
+        lifetime: Inner steps after which an adapter goes back to the end of the warm-up.
+        temperatures: What the scores may be divided by; dev chooses, with uniform weights always
+            among the candidates.
+        contest_steps: Inner steps of each run that compares candidates on dev.
+        ensemble: Heads trained on other seeds and, where real rows are few, other folds.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    head: HeadName = "mlp"
     learning_rate: float = 1e-2
     weight_decay: float = 1e-2
-    every: int = 3
-    batch_size: int = 64
     min_steps: int = 30
     max_steps: int = 50
     settled: float = 0.98
+    target_ess: float = 0.4
     ess_penalty: float = 0.1
+    length_shrinkage: bool = False
     average: float = 0.9
     hidden: int = 32
     components: int = 16
     w_min: float = 0.02
+    population: int = 1
+    lifetime: int = 200
+    temperatures: tuple[float, ...] = (0.5, 1.0, 2.0)
     contest_steps: int = 5
+    ensemble: int = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        _require_one_of(self, "head", HEADS)
         _require_positive(
-            self, "learning_rate", "every", "batch_size", "max_steps", "hidden", "contest_steps"
+            self, "learning_rate", "max_steps", "hidden", "contest_steps", "population", "lifetime"
         )
+        _require_positive(self, "ensemble")
         if not 0 < self.w_min < 1:
             _refuse("w_min", self.w_min, "a bound between 0 and 1")
+        if not 0 < self.target_ess <= 1:
+            _refuse("target_ess", self.target_ess, "a fraction above 0, up to 1")
         if not 0 <= self.average < 1:
             _refuse("average", self.average, "a share from 0 to below 1")
+        if not self.temperatures or min(self.temperatures) <= 0:
+            _refuse("temperatures", list(self.temperatures), "one or more numbers above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +247,7 @@ class RunConfig:
         data: What is read.
         model: The language model.
         inner: The inner level.
+        estimator: The hypergradient.
         outer: The outer level.
         seed: Of splits, adapter, head and batches.
     """
@@ -194,6 +257,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     inner: InnerConfig = field(default_factory=InnerConfig)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     seed: int = 0
 
@@ -228,6 +292,11 @@ def _without_none(values: Any) -> Any:
     if isinstance(values, dict):
         return {key: _without_none(value) for key, value in values.items() if value is not None}
     return values
+
+
+def _require_one_of(config: Any, name: str, allowed: tuple[str, ...]) -> None:
+    if getattr(config, name) not in allowed:
+        _refuse(name, getattr(config, name), f"{', '.join(allowed[:-1])} or {allowed[-1]}")
 
 
 def _require_positive(config: Any, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""From tokens to weights: the frozen pass, the adapter, the loop, the contest with uniform.
+"""From tokens to weights: the frozen pass, the warm-up, the loop, the contest with uniform.
 
 The text wing hands over token rows and their roles; what comes back is numbers. A trained head
 leaves with everything needed to score rows it has never seen by forward passes alone.
@@ -7,27 +7,30 @@ leaves with everything needed to score rows it has never seen by forward passes 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trajweight.bilevel import Learned, learn
-from trajweight.config import ModelConfig, RunConfig
+from trajweight.backbone import ADAPTER
+from trajweight.bilevel import Learned, Search, learn, rank_correlation
+from trajweight.choosing import estimator_of
 from trajweight.errors import RunError
-from trajweight.features import (
-    FeatureMap,
-    adapter_tensors,
-)
-from trajweight.inner import SLOW, InnerLevel, Problem, Warmed, train_until_flat
-from trajweight.reweighting import HeadShape, ReweightingHead
+from trajweight.features import FeatureMap, adapter_tensors
+from trajweight.inner import InnerLevel
+from trajweight.outer import OuterLevel
+from trajweight.problem import Problem
+from trajweight.reweighting import HeadEnsemble, new_head
 from trajweight.student import Student
-from trajweight.verdict import Verdict, hold_contest
+from trajweight.trained_head import HeadInputs, TrainedHead, lasting_cut
+from trajweight.verdict import Verdict, hold_contest, temperatures_that_keep
+from trajweight.warmup import SLOW, Warmed, train_until_flat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from trajweight.config import RunConfig
     from trajweight.encoded import Encoded
     from trajweight.material import Material
     from trajweight.models import LoadedModel
@@ -40,14 +43,16 @@ class Scored:
     """What is known of every row of the material afterwards.
 
     Attributes:
-        scores: The head's output. Shape (n,).
+        scores: The head's output; its mean over an ensemble. Shape (n,).
         weights: Of the synthetic rows, in their order, mean one. Shape (n_synthetic,).
+        spread: Least and greatest weight over an ensemble. Shape (n_synthetic, 2), or None.
         embeddings: Shape (n, d).
         base_nll: Loss under the base model, in nats a token. Shape (n,).
     """
 
     scores: Tensor
     weights: Tensor
+    spread: Tensor | None
     embeddings: Tensor
     base_nll: Tensor
 
@@ -58,14 +63,12 @@ class Outcome:
 
     Attributes:
         scored: Scores and weights; the weights are one where uniform won.
-        head: Tensors of the trained head, for `score_rows`.
-        head_config: What is needed to use them.
+        head: The trained head, for `score_rows`.
         facts: For the report; see `trajweight.analysis.report.Learning`.
     """
 
     scored: Scored
-    head: dict[str, Tensor]
-    head_config: dict[str, Any]
+    head: TrainedHead
     facts: dict[str, Any]
 
 
@@ -95,8 +98,8 @@ def learn_weights(
     with stopwatch.stage("frozen model"):
         student = Student(loaded, config.model, material.encoded, progress)
         frozen = student.freeze(progress)
-        linears = student.add_adapter(config.model, frozen, seed=config.seed)
-    problem = _problem(student, linears, material)
+        student.add_adapter(config.model, frozen, seed=config.seed)
+    problem = problem_of(student, material)
     inner = InnerLevel(problem, config.inner, seed=config.seed)
     before = problem.outer_loss()
     with stopwatch.stage("warm-up"):
@@ -108,32 +111,42 @@ def learn_weights(
             components=config.outer.components,
         )
         features = student.features(mapped, frozen, material.n_turns, real_adapter, progress)
-    head = _new_head(features[material.synthetic], config)
+        sources = tuple(dict.fromkeys(material.sources[row] for row in material.synthetic))
+        reads = HeadInputs(config.outer.head, mapped, sources)
+        inputs = reads.of(features, material.sources, material.synthetic)
     with stopwatch.stage("bilevel loop"):
-        learned = _loop(inner, head, features[material.synthetic], config, progress, on_step)
-    candidates = [_weighed(each, features, material) for each in learned.heads]
+        members = [
+            _search(inner, start, inputs, reads, material, config, member, progress, on_step)
+            for member in range(config.outer.ensemble)
+        ]
+    heads = HeadEnsemble([member.heads[-1] for member in members])
+    with torch.no_grad():
+        scores = heads(inputs)
     with stopwatch.stage("contest"):
-        verdict = hold_contest(inner, start, [w for _, w in candidates], material, config, progress)
-    scores, weights = candidates[verdict.best]
-    final = weights if verdict.wins else torch.ones_like(weights)
-    scored = Scored(scores, final, frozen.embeddings, frozen.losses.all)
-    head = learned.heads[verdict.best]
-    tensors, described = _packed(head, mapped, real_adapter, student, config)
-    facts = _facts(learned, verdict, before, student)
-    return Outcome(scored, tensors, described, facts)
-
-
-@torch.no_grad()
-def _weighed(head: ReweightingHead, features: Tensor, material: Material) -> tuple[Tensor, Tensor]:
-    """Scores of all rows and weights of the synthetic training rows: (n,) and (n_synthetic,)."""
-    scores = head(features)
-    return scores, head.weights(scores[material.synthetic])
+        verdict = _contest(inner, start, heads, scores, material, config, progress)
+    weights = verdict.best.weights if verdict.wins else torch.ones(len(material.synthetic))
+    apart = heads.weights_apart(scores[material.synthetic])
+    scored = Scored(
+        scores=scores.mean(1),
+        weights=weights,
+        spread=torch.stack([apart.amin(1), apart.amax(1)], 1) if len(members) > 1 else None,
+        embeddings=frozen.embeddings,
+        base_nll=frozen.losses.all,
+    )
+    cut = lasting_cut(
+        config.model, layers=len(student.backbone.layers), depth=student.backbone.depth
+    )
+    trained = TrainedHead(heads, reads, real_adapter, cut, config.seed)
+    facts = _facts(members, verdict, before, student, config)
+    facts["reliability"] = reliability(scores[material.synthetic])
+    return Outcome(scored, trained, facts)
 
 
 def score_rows(
     loaded: LoadedModel,
     encoded: list[Encoded],
     n_turns: list[int],
+    sources: list[str],
     synthetic: list[int],
     *,
     tensors: Mapping[str, Tensor],
@@ -147,6 +160,7 @@ def score_rows(
         loaded: The base model that the head was trained on.
         encoded: The rows.
         n_turns: Turns of each row.
+        sources: Source of each row.
         synthetic: Positions of the rows that get weights; mean one over them.
         tensors: From the run's head file.
         head_config: From beside it.
@@ -154,7 +168,7 @@ def score_rows(
         stopwatch: Gets the time of every stage.
 
     Raises:
-        RunError: If the model is not the one the head was trained on.
+        RunError: If the model is not the one the head was trained on, or the head is a table.
     """
     if head_config["model_fingerprint"] != loaded.fingerprint:
         message = (
@@ -165,33 +179,53 @@ def score_rows(
         raise RunError(
             message, hint="The model changed since the run was trained; train a new head."
         )
-    settings = ModelConfig(**head_config["adapter"])
+    trained = TrainedHead.unpack(tensors, head_config)
     with stopwatch.stage("frozen model"):
-        student = Student(loaded, settings, encoded, progress)
+        student = Student(loaded, trained.adapter, encoded, progress)
         frozen = student.freeze(progress)
-        student.add_adapter(settings, frozen, seed=head_config["seed"])
-    head, mapped, real_adapter = _unpacked(tensors, head_config)
+        student.add_adapter(trained.adapter, frozen, seed=trained.seed)
     with stopwatch.stage("features"), torch.no_grad():
-        features = student.features(mapped, frozen, n_turns, real_adapter, progress)
-        scores = head(features)
-        weights = head.weights(scores[synthetic])
-    return Scored(scores, weights, frozen.embeddings, frozen.losses.all)
+        mapped, adapter = trained.inputs.mapped, trained.real_adapter
+        features = student.features(mapped, frozen, n_turns, adapter, progress)
+        scores = trained.heads(trained.inputs.of(features, sources, synthetic))
+        apart = trained.heads.weights_apart(scores[synthetic])
+    return Scored(
+        scores=scores.mean(1),
+        weights=trained.heads.weights(scores[synthetic]),
+        spread=torch.stack([apart.amin(1), apart.amax(1)], 1) if apart.shape[1] > 1 else None,
+        embeddings=frozen.embeddings,
+        base_nll=frozen.losses.all,
+    )
 
 
-def _problem(student: Student, linears: list[nn.Linear], material: Material) -> Problem:
+def problem_of(student: Student, material: Material, adapter: str = ADAPTER) -> Problem:
+    """The problem of one of the student's adapters; the outer loss counts all tasks alike."""
     tasks = Counter(material.tasks[row] for row in material.validation)
     share = [1 / (len(tasks) * tasks[material.tasks[row]]) for row in material.validation]
+    losses = student.losses_of(adapter)
     return Problem(
-        apart=student.losses.apart,
-        accumulate=student.losses.accumulate,
-        evaluate=student.losses.evaluate,
-        linears=linears,
+        apart=losses.apart,
+        accumulate=losses.accumulate,
+        evaluate=losses.evaluate,
+        linears=student.linears_of(adapter),
         real=material.real,
         synthetic=material.synthetic,
         validation=material.validation,
         validation_share=torch.tensor(share),
         real_weight=material.real_weight,
+        sibling=lambda name: problem_of(student, material, name),
     )
+
+
+def reliability(scores: Tensor) -> float | None:
+    """Mean rank correlation between the heads of an ensemble: (n, k); None with one head."""
+    columns = scores.unbind(1)
+    pairs = [
+        rank_correlation(left, right)
+        for place, left in enumerate(columns)
+        for right in columns[place + 1 :]
+    ]
+    return sum(pairs) / len(pairs) if pairs else None
 
 
 def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> list[Tensor]:
@@ -210,7 +244,7 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
             rows,
             size=size,
             least=least,
-            sample=config.outer.batch_size,
+            sample=config.estimator.batch_size,
             keep_best=keep_best,
             watch=lambda loss: progress.advance(loss=loss),
         )
@@ -223,105 +257,124 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
         progress.say(f"warm-up on real rows: {on_real}")
     else:
         progress.say("no real training rows: the features lack the likelihood under real data")
-    everything, size = [*problem.real, *problem.synthetic], 2 * settings.batch_size
-    on_all = warm_up(everything, size=size, least=settings.warmup_steps, keep_best=False)
+    size = 2 * settings.batch_size
+    on_all = warm_up(problem.training, size=size, least=settings.warmup_steps, keep_best=False)
     progress.finish()
     progress.say(f"warm-up on all training rows: {on_all}")
     return real_adapter
 
 
-def _new_head(features: Tensor, config: RunConfig) -> ReweightingHead:
-    shape = HeadShape(features.shape[1], hidden=config.outer.hidden, w_min=config.outer.w_min)
-    return ReweightingHead(
-        shape,
-        mean=features.mean(0),
-        scale=features.std(0, unbiased=False),
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-
-
-def _loop(
+def _search(
     inner: InnerLevel,
-    head: ReweightingHead,
-    features: Tensor,
+    start: dict[str, Any],
+    inputs: Tensor,
+    reads: HeadInputs,
+    material: Material,
     config: RunConfig,
+    member: int,
     progress: Progress,
     on_step: Callable[[dict[str, float]], None],
 ) -> Learned:
-    progress.start("bilevel loop", config.outer.max_steps)
+    """One run of the loop from the end of the warm-up."""
+    seed = config.seed + member
+    mine, settings = inputs[material.synthetic], config.outer
+    shape = reads.shape(mine, hidden=settings.hidden, w_min=settings.w_min)
+    problem = inner.problem
+    if member:
+        problem = replace(problem, validation_share=resampled_tasks(material, seed))
+    lengths = [sum(material.encoded[row].assistant_mask) for row in material.synthetic]
+    outer = OuterLevel(new_head(shape, mine, seed=seed), mine, torch.tensor(lengths), settings)
+    problems = [problem, *(problem.sibling(f"member{k}") for k in range(1, settings.population))]
+    inners = [
+        InnerLevel(each, config.inner, seed=seed + 1000 * place)
+        for place, each in enumerate(problems)
+    ]
+    for each in inners:
+        each.restore({**start, "generator": each.generator.get_state()} if member else start)
+    search = Search(inners, outer, estimator_of(config.estimator), settings)
+    name = "bilevel loop" + (
+        f" {member + 1} of {settings.ensemble}" if settings.ensemble > 1 else ""
+    )
+    progress.start(name, settings.max_steps)
 
     def watch(facts: dict[str, float]) -> None:
-        on_step(facts)
-        progress.advance(outer_loss=facts["outer_loss"], ess=facts["ess_share"])
+        on_step({"member": member, **facts} if settings.ensemble > 1 else facts)
+        progress.advance(outer_loss=facts["outer_loss"], ess=facts["ess_fraction"])
 
-    learned = learn(inner, head, features, config.outer, watch=watch)
+    learned = learn(search, watch=watch)
     progress.finish()
     return learned
 
 
-def _facts(learned: Learned, verdict: Verdict, before: float, student: Student) -> dict[str, Any]:
-    vocabulary = student.vocabulary
+def resampled_tasks(material: Material, seed: int) -> Tensor:
+    """Shares of the validation rows when their tasks are drawn again with replacement: (m,).
+
+    What another sample of validation tasks would have taught differs as much as this does.
+    """
+    names = list(dict.fromkeys(material.tasks[row] for row in material.validation))
+    drawn = torch.randint(len(names), (len(names),), generator=torch.Generator().manual_seed(seed))
+    times = Counter(names[place] for place in drawn.tolist())
+    sizes = Counter(material.tasks[row] for row in material.validation)
+    share = [
+        times[task] / (len(names) * sizes[task])
+        for task in (material.tasks[row] for row in material.validation)
+    ]
+    return torch.tensor(share)
+
+
+def _contest(
+    inner: InnerLevel,
+    start: dict[str, Any],
+    heads: HeadEnsemble,
+    scores: Tensor,
+    material: Material,
+    config: RunConfig,
+    progress: Progress,
+) -> Verdict:
+    """Let dev choose the temperature; the heads are left at the best one."""
+    mine = scores[material.synthetic]
+
+    def weights_at(temperature: float) -> Tensor:
+        heads.set_temperature(temperature)
+        with torch.no_grad():
+            return heads.weights(mine)
+
+    temperatures = temperatures_that_keep(
+        weights_at, config.outer.temperatures, target_ess=config.outer.target_ess
+    )
+    by_temperature = {each: weights_at(each) for each in temperatures}
+    verdict = hold_contest(inner, start, by_temperature, material, config, progress)
+    heads.set_temperature(verdict.best.temperature)
+    return verdict
+
+
+def _facts(
+    members: Sequence[Learned],
+    verdict: Verdict,
+    before: float,
+    student: Student,
+    config: RunConfig,
+) -> dict[str, Any]:
+    vocabulary, best, uniform = student.vocabulary, verdict.best, verdict.uniform
     facts: dict[str, Any] = {
         "mode": "learned",
         "selected": "head" if verdict.wins else "uniform",
+        "estimator": config.estimator.name,
+        "head": config.outer.head,
         "objective": "imitate the real validation trajectories (mean NLL, tasks alike)",
         "base_outer_loss": before,
-        "uniform_outer_loss": verdict.uniform[1],
-        "weighted_outer_loss": verdict.weighted[1],
-        "outer_steps": learned.steps,
-        "stopped_because": learned.stopped_because,
+        "uniform_outer_loss": uniform.outer_loss,
+        "weighted_outer_loss": best.outer_loss,
+        "outer_steps": sum(member.steps for member in members),
+        "stopped_because": members[-1].stopped_because,
+        "temperature": best.temperature,
+        "target_ess": config.outer.target_ess,
+        "tradeoff": verdict.tradeoff(),
         "trunk_layers": student.backbone.depth,
         "vocabulary": "full" if vocabulary is None else f"seen ({len(vocabulary)} tokens)",
         "dev_gain": verdict.gain,
         "dev_gain_se": verdict.error,
     }
     if verdict.has_dev:
-        facts |= {"uniform_dev_loss": verdict.uniform[0], "weighted_dev_loss": verdict.weighted[0]}
+        facts |= {"uniform_dev_loss": uniform.loss, "weighted_dev_loss": best.loss}
     return facts
-
-
-def _packed(
-    head: ReweightingHead,
-    mapped: FeatureMap,
-    real_adapter: Sequence[Tensor],
-    student: Student,
-    config: RunConfig,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and settings that `_unpacked` builds a working head from."""
-    tensors = {f"head.{name}": value for name, value in head.state_dict().items()}
-    tensors |= {"map.centre": mapped.centre, "map.components": mapped.components}
-    tensors |= {f"adapter.{i:04d}": value for i, value in enumerate(real_adapter)}
-    layers = len(student.backbone.layers)
-    adapter = ModelConfig(
-        **{
-            **asdict(config.model),
-            "adapter_layers": layers - student.backbone.depth if student.backbone.depth else 0,
-        }
-    )
-    described = {
-        "shape": asdict(head.shape),
-        "features": mapped.names,
-        "adapter": asdict(adapter),
-        "seed": config.seed,
-    }
-    return tensors, described
-
-
-def _unpacked(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any]
-) -> tuple[ReweightingHead, FeatureMap, list[Tensor]]:
-    own = {
-        name.removeprefix("head."): value
-        for name, value in tensors.items()
-        if name.startswith("head.")
-    }
-    head = ReweightingHead(
-        HeadShape(**config["shape"]),
-        mean=own["mean"],
-        scale=own["scale"],
-        generator=torch.Generator(),
-    )
-    head.load_state_dict(own)
-    head.requires_grad_(False)
-    adapter = [tensors[name] for name in sorted(tensors) if name.startswith("adapter.")]
-    return head, FeatureMap(tensors["map.centre"], tensors["map.components"]), adapter

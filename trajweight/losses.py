@@ -113,6 +113,7 @@ class TrajectoryLosses:
         pad_id: Fills the cells after a trajectory's end.
         forest_tokens: Cells of one forest at most; 0 when the model cannot take forests.
         padded_tokens: Cells of one padded pass at most, where forests cannot be had.
+        adapter: The adapter whose losses these are; empty for the model without one.
     """
 
     def __init__(
@@ -125,8 +126,12 @@ class TrajectoryLosses:
         pad_id: int,
         forest_tokens: int,
         padded_tokens: int = 8192,
+        adapter: str = "",
     ) -> None:
         """Keep what is needed; nothing is computed yet."""
+        self.adapter = adapter
+        # At least fp32, and fp64 where the model is.
+        self.dtype = torch.promote_types(backbone.model.dtype, torch.float32)
         self.backbone = backbone
         self.encoded = encoded
         self.cached = cached
@@ -144,19 +149,19 @@ class TrajectoryLosses:
 
     def accumulate(self, rows: Sequence[int], coefficients: Tensor) -> Tensor:
         """Add the gradient of sum_i c_i l_i to the parameters; gives back the losses: (b,)."""
-        losses = torch.zeros(len(rows))
+        losses = torch.zeros(len(rows), dtype=self.dtype)
         for layout in self._layouts(rows):
             part = self._member_losses(layout, rows)
             (part * coefficients[layout.members].to(part.device)).sum().backward()
-            losses[layout.members] = part.detach().cpu().float()
+            losses[layout.members] = part.detach().cpu().to(self.dtype)
         return losses
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[int]) -> Tensor:
         """Loss of each row, without gradients: (b,)."""
-        losses = torch.zeros(len(rows))
+        losses = torch.zeros(len(rows), dtype=self.dtype)
         for layout in self._layouts(rows):
-            losses[layout.members] = self._member_losses(layout, rows).cpu().float()
+            losses[layout.members] = self._member_losses(layout, rows).cpu().to(self.dtype)
         return losses
 
     @torch.no_grad()
@@ -173,6 +178,8 @@ class TrajectoryLosses:
 
     def _tokens(self, layout: Layout, rows: Sequence[int]) -> Tensor:
         """Loss of every target token of a layout: (k,)."""
+        if self.adapter:
+            self.backbone.use(self.adapter)
         cached = None
         if self.cached is not None:
             cached = gather([self.cached[rows[member]] for member in layout.members], layout)

@@ -17,6 +17,7 @@ class Material:
         encoded: Every row that could be tokenised.
         n_turns: Turns of each row, as read.
         tasks: Task of each row.
+        sources: Source of each row.
         real: Real training rows.
         synthetic: Synthetic training rows.
         validation: Rows of the outer loss.
@@ -27,6 +28,7 @@ class Material:
     encoded: list[Encoded]
     n_turns: list[int]
     tasks: list[str]
+    sources: list[str]
     real: list[int]
     synthetic: list[int]
     validation: list[int]

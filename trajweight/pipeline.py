@@ -93,6 +93,7 @@ def score_with(
             loaded,
             material.encoded,
             material.n_turns,
+            material.sources,
             material.synthetic,
             tensors=tensors,
             head_config=head_config,
@@ -173,13 +174,14 @@ def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
         where = ", ".join(names[row] for row in error.rows[:5])
         message = f"{error.message}; trajectories: {where}"
         raise DivergenceError(message, rows=error.rows, hint=error.hint) from error
+    tensors, described = outcome.head.pack()
     config = {
-        **outcome.head_config,
+        **described,
         "model": _lasting_name(loaded.name),
         "model_fingerprint": loaded.fingerprint,
         "selected": outcome.facts["selected"],
     }
-    job.run.save_head(outcome.head, config)
+    job.run.save_head(tensors, config)
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
     if outcome.facts["selected"] == "uniform":
@@ -206,6 +208,7 @@ def _material(job: Job, encoded: dict[str, Encoded]) -> Material:
         encoded=list(encoded.values()),
         n_turns=[row["n_turns"] for row in chosen],
         tasks=[row["task_id"] for row in chosen],
+        sources=[row["source"] for row in chosen],
         real=places("train", "real"),
         synthetic=places("train", "synthetic"),
         validation=places("validation", "real"),

@@ -1,22 +1,29 @@
-"""The reweighting head: features of a trajectory in, one bounded weight out.
+"""The reweighting heads: what is known of a trajectory in, one bounded weight out.
 
-    s = head(x),  a = w_min + (w_max - w_min) sigmoid(s),  w = a / mean(a)
+    s = head(x),  a = w_min + (w_max - w_min) sigmoid(s / T),  w = a / mean(a)
 
 The mean is over the whole data set, never over a batch, so a weight does not depend on its
-neighbours; no weight exceeds another by more than ``w_max / w_min``.
+neighbours; no weight exceeds another by more than ``w_max / w_min``. A temperature T above one
+flattens the weights, below one sharpens them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 #: A feature further from the mean than this many standard deviations counts as this far, so that
 #: a row unlike any training row cannot drive the head to where it never was.
 FARTHEST: Final = 5.0
+
+#: mlp and linear read features; table has a score for every row; group has one for every source.
+HeadKind = Literal["mlp", "linear", "table", "group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,14 @@ class HeadShape:
     """What is needed to build a head again.
 
     Attributes:
-        inputs: Number of features.
-        hidden: Width of the hidden layer.
+        kind: Which head.
+        inputs: Number of features; for table and group, of rows or sources.
+        hidden: Width of the hidden layer, of mlp.
         w_min: Lower bound of a weight before normalisation.
         w_max: Upper bound of a weight before normalisation.
     """
 
+    kind: HeadKind
     inputs: int
     hidden: int = 64
     w_min: float = 0.02
@@ -37,14 +46,38 @@ class HeadShape:
 
 
 class ReweightingHead(nn.Module):
+    """What all heads have in common: bounds, temperature and normalisation.
+
+    Every weight is exactly one before the first outer step.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, shape: HeadShape) -> None:
+        """Start at temperature one."""
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("temperature", torch.ones(()))
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """Bounded weights with mean one over the rows given: (n,) to (n,)."""
+        return mean_one(self.bounded(scores))
+
+    def bounded(self, scores: Tensor) -> Tensor:
+        """Weights before normalisation, each in (w_min, w_max): (n,) to (n,)."""
+        width = self.shape.w_max - self.shape.w_min
+        return self.shape.w_min + width * torch.sigmoid(scores / self.temperature)
+
+
+class FeatureHead(ReweightingHead):
     """A small network that standardises its features itself, so that it can be applied anywhere.
 
-    The last layer starts at zero: every weight is exactly one before the first outer step.
+    The last layer starts at zero.
 
     Args:
-        shape: Sizes and bounds.
-        mean: Mean of each feature over the training rows. Shape (d,).
-        scale: Standard deviation of each feature over the training rows. Shape (d,).
+        shape: Kind mlp or linear.
+        mean: Mean of each feature over the training rows. Shape (f,).
+        scale: Standard deviation of each feature over the training rows. Shape (f,).
         generator: Draws the first layer.
     """
 
@@ -55,34 +88,114 @@ class ReweightingHead(nn.Module):
         self, shape: HeadShape, *, mean: Tensor, scale: Tensor, generator: torch.Generator
     ) -> None:
         """Draw the first layer from ``generator``, so the global generator is left alone."""
-        super().__init__()
-        self.shape = shape
+        super().__init__(shape)
         self.register_buffer("mean", mean.float())
         # A feature that is constant in training teaches nothing, so it says nothing elsewhere.
         is_constant = scale <= 1e-6 * mean.abs().clamp_min(1e-3)
         self.register_buffer("scale", scale.float().masked_fill(is_constant, torch.inf))
-        self.hidden = nn.utils.skip_init(nn.Linear, shape.inputs, shape.hidden)
-        self.last = nn.utils.skip_init(nn.Linear, shape.hidden, 1)
+        self.hidden: nn.Linear | None = None
+        if shape.kind == "mlp":
+            self.hidden = nn.utils.skip_init(nn.Linear, shape.inputs, shape.hidden)
+        width = shape.hidden if self.hidden else shape.inputs
+        self.last = nn.utils.skip_init(nn.Linear, width, 1)
         with torch.no_grad():
-            bound = shape.inputs**-0.5
-            self.hidden.weight.uniform_(-bound, bound, generator=generator)
-            self.hidden.bias.zero_()
+            if self.hidden:
+                bound = shape.inputs**-0.5
+                self.hidden.weight.uniform_(-bound, bound, generator=generator)
+                self.hidden.bias.zero_()
             self.last.weight.zero_()
             self.last.bias.zero_()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores s of the rows: features (n, d) to (n,)."""
+        """Scores s of the rows: features (n, f) to (n,)."""
         x = ((features.float() - self.mean) / self.scale).clamp(-FARTHEST, FARTHEST)
-        scores: Tensor = self.last(nn.functional.gelu(self.hidden(x))).squeeze(-1)
+        if self.hidden:
+            x = nn.functional.gelu(self.hidden(x))
+        scores: Tensor = self.last(x).squeeze(-1)
         return scores
 
-    def weights(self, scores: Tensor) -> Tensor:
-        """Bounded weights with mean one over the rows given: (n,) to (n,)."""
-        return mean_one(self.bounded(scores))
 
-    def bounded(self, scores: Tensor) -> Tensor:
-        """Weights before normalisation, each in (w_min, w_max): (n,) to (n,)."""
-        return self.shape.w_min + (self.shape.w_max - self.shape.w_min) * torch.sigmoid(scores)
+class TableHead(ReweightingHead):
+    """A score for every row, or for every group of rows; what it never saw gets their mean.
+
+    Args:
+        shape: Kind table or group.
+    """
+
+    def __init__(self, shape: HeadShape) -> None:
+        """All scores start at zero."""
+        super().__init__(shape)
+        self.scores = nn.Parameter(torch.zeros(shape.inputs))
+
+    def forward(self, entries: Tensor) -> Tensor:
+        """Scores of the rows: their entries (n,), -1 for none, to (n,)."""
+        known = self.scores[entries.clamp_min(0)]
+        return torch.where(entries >= 0, known, self.scores.mean())
+
+
+class HeadEnsemble(nn.Module):
+    """Heads trained apart, whose weights are averaged; one head is an ensemble too.
+
+    Args:
+        heads: All of one shape.
+    """
+
+    def __init__(self, heads: Sequence[ReweightingHead]) -> None:
+        """Hold the heads."""
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of the rows by each head: inputs (n, ...) to (n, k)."""
+        return torch.stack([head(inputs) for head in self.heads], dim=1)
+
+    def weights_apart(self, scores: Tensor) -> Tensor:
+        """Weights by each head, each with mean one: (n, k) to (n, k)."""
+        columns = [
+            head.weights(column)  # type: ignore[operator]
+            for head, column in zip(self.heads, scores.unbind(1), strict=True)
+        ]
+        return torch.stack(columns, dim=1)
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """Mean weights, with mean one: (n, k) to (n,)."""
+        return mean_one(self.weights_apart(scores).mean(1))
+
+    def set_temperature(self, temperature: float) -> None:
+        """One temperature for all heads."""
+        for head in self.heads:
+            head.temperature.fill_(temperature)  # type: ignore[operator]
+
+
+def new_head(shape: HeadShape, inputs: Tensor, *, seed: int) -> ReweightingHead:
+    """A head at its start.
+
+    Args:
+        shape: Which, and how large.
+        inputs: Of the training rows it standardises by, (n, f); not read by table and group.
+        seed: Of the first layer.
+    """
+    if shape.kind in ("table", "group"):
+        return TableHead(shape)
+    return FeatureHead(
+        shape,
+        mean=inputs.mean(0),
+        scale=inputs.std(0, unbiased=False),
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def restored_head(shape: HeadShape, tensors: dict[str, Tensor]) -> ReweightingHead:
+    """A trained head from its tensors."""
+    head: ReweightingHead
+    if shape.kind in ("table", "group"):
+        head = TableHead(shape)
+    else:
+        head = FeatureHead(
+            shape, mean=tensors["mean"], scale=tensors["scale"], generator=torch.Generator()
+        )
+    head.load_state_dict(tensors)
+    return head.requires_grad_(False)
 
 
 def mean_one(positive: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from trajweight.backbone import Backbone
+from trajweight.backbone import ADAPTER, Backbone
+from trajweight.estimators.ghost import trainable_linears
 from trajweight.features import (
     FeatureMap,
     Frozen,
@@ -16,7 +17,6 @@ from trajweight.features import (
     frozen_pass,
     set_adapter,
 )
-from trajweight.hypergradient import trainable_linears
 from trajweight.losses import OutputLayer, TrajectoryLosses
 
 if TYPE_CHECKING:
@@ -71,13 +71,24 @@ class Student:
             progress=progress,
         )
 
-    def add_adapter(self, config: ModelConfig, frozen: Frozen, *, seed: int) -> list[nn.Linear]:
+    def add_adapter(self, config: ModelConfig, frozen: Frozen, *, seed: int) -> None:
         """Put an adapter on the top, and feed the top from the cache from now on."""
+        self.config, self.frozen = config, frozen
         self.backbone.add_adapter(rank=config.rank, alpha=config.alpha, seed=seed)
         self.linears = trainable_linears(self.backbone.model)
-        self.losses = self._losses(frozen, OutputLayer(self.backbone, tokens=self.vocabulary))
-        self.full_losses = self._losses(frozen, OutputLayer(self.backbone))
-        return self.linears
+        self.full_losses = self._losses(ADAPTER, OutputLayer(self.backbone))
+
+    def linears_of(self, adapter: str = ADAPTER) -> list[nn.Linear]:
+        """The linears of an adapter; one that is not there yet is added."""
+        found = self.backbone.linears_of(adapter)
+        if found:
+            return found
+        config = self.config
+        return self.backbone.add_adapter(rank=config.rank, alpha=config.alpha, seed=0, name=adapter)
+
+    def losses_of(self, adapter: str = ADAPTER) -> TrajectoryLosses:
+        """Training losses under an adapter."""
+        return self._losses(adapter, OutputLayer(self.backbone, tokens=self.vocabulary))
 
     def features(
         self,
@@ -105,14 +116,15 @@ class Student:
             real=real,
         )
 
-    def _losses(self, frozen: Frozen, output: OutputLayer) -> TrajectoryLosses:
+    def _losses(self, adapter: str, output: OutputLayer) -> TrajectoryLosses:
         return TrajectoryLosses(
             self.backbone,
             self.encoded,
-            frozen.cached,
+            self.frozen.cached,
             output=output,
             pad_id=self.pad_id,
             forest_tokens=self.forest_tokens,
+            adapter=adapter,
         )
 
     def _seen_tokens(self) -> Tensor:

@@ -8,69 +8,159 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trajweight.inner import InnerLevel, contest
+from trajweight.contest import contest
+from trajweight.weights import effective_sample_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trajweight.config import RunConfig
+    from trajweight.inner import InnerLevel
     from trajweight.material import Material
     from trajweight.progress import Progress
+
+#: Temperatures between which the one that meets the target of the effective sample size lies.
+_FLATTEST, _HALVINGS = 1024.0, 40
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights at one temperature, and how a model trained with them did.
+
+    Attributes:
+        temperature: Infinite for uniform weights.
+        weights: Of the synthetic training rows, mean one. Shape (n,).
+        ess_fraction: Their effective sample size over n.
+        loss: On the rows that choose, mean over their tasks, in nats a token.
+        outer_loss: On the validation rows.
+        by_task: Loss of each task of the rows that choose. Shape (tasks,).
+    """
+
+    temperature: float
+    weights: Tensor
+    ess_fraction: float
+    loss: float
+    outer_loss: float
+    by_task: Tensor
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best of the learned heads, and how it did against uniform weights.
+    """All candidates, and which is to be taken.
 
     Attributes:
-        best: Its place among the heads.
-        wins: Whether it did better than uniform weights on the rows that choose.
-        gain: Mean over the tasks of the loss it saves against uniform, in nats a token.
+        uniform: Uniform weights.
+        learned: Learned weights by temperature, sharpest first.
+        best: The one of ``learned`` that did best.
+        gain: Loss it saves against uniform, mean over the tasks, in nats a token.
         error: Standard error of the gain over the tasks; None with a single task.
-        uniform: Loss on the rows that choose, and outer loss, under uniform weights.
-        weighted: The same under the head's weights.
         has_dev: Whether dev rows chose, or the validation rows for want of them.
     """
 
-    best: int
-    wins: bool
+    uniform: Candidate
+    learned: list[Candidate]
+    best: Candidate
     gain: float
     error: float | None
-    uniform: tuple[float, float]
-    weighted: tuple[float, float]
     has_dev: bool
+
+    @property
+    def wins(self) -> bool:
+        """Whether the gain over uniform weights is more than its own standard error."""
+        return self.gain > (self.error or 0.0)
+
+    def tradeoff(self) -> list[dict[str, float | None]]:
+        """Loss against effective sample size, uniform weights last; temperature None for those."""
+        return [
+            {
+                "temperature": None if each is self.uniform else each.temperature,
+                "ess_fraction": each.ess_fraction,
+                "loss": each.loss,
+                "outer_loss": each.outer_loss,
+            }
+            for each in [*self.learned, self.uniform]
+        ]
+
+
+def temperatures_that_keep(
+    weights_at: Callable[[float], Tensor], temperatures: Sequence[float], *, target_ess: float
+) -> list[float]:
+    """The temperatures, those below raised to the least that meets the target; ascending.
+
+    Args:
+        weights_at: Weights at a temperature; their effective sample size grows with it.
+        temperatures: What is asked for.
+        target_ess: Least effective sample size over n.
+    """
+
+    def meets(temperature: float) -> bool:
+        return _ess_fraction(weights_at(temperature)) >= target_ess
+
+    low, high = 0.0, _FLATTEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if meets(middle) else (middle, high)
+    return sorted({each if meets(each) else max(each, high) for each in temperatures})
 
 
 def hold_contest(
     inner: InnerLevel,
     start: dict[str, Any],
-    weights: Sequence[Tensor],
+    weights: dict[float, Tensor],
     material: Material,
     config: RunConfig,
     progress: Progress,
 ) -> Verdict:
-    """Train once more with each head's weights and with uniform ones; dev rows choose."""
+    """Train once more with the weights at each temperature and with uniform ones; dev chooses.
+
+    Args:
+        inner: Left as it was.
+        start: The state every training starts from.
+        weights: By temperature. Shape (n,) each.
+        material: Whose dev rows choose, or the validation rows for want of them.
+        config: Steps of a training.
+        progress: Told of the stage.
+    """
     judge = material.dev or material.validation
-    names = [f"head {place}" for place in range(len(weights))]
-    candidates = {"uniform": torch.ones_like(weights[0]), **dict(zip(names, weights, strict=True))}
-    progress.start("contest with uniform weights")
-    results = contest(inner, start, candidates, steps=config.outer.contest_steps, judge=judge)
+    some = next(iter(weights.values()))
+    candidates = {**weights, float("inf"): torch.ones_like(some)}
+    progress.start("contest with uniform weights", len(candidates))
+    results = contest(
+        inner,
+        start,
+        candidates,
+        steps=config.outer.contest_steps,
+        judge=judge,
+        watch=progress.advance,
+    )
     progress.finish()
-    by_task = {
-        name: _task_means(result.judged, judge, material) for name, result in results.items()
-    }
-    best = min(range(len(names)), key=lambda place: float(by_task[names[place]].mean()))
-    saved = by_task["uniform"] - by_task[names[best]]
-    gain, n = float(saved.mean()), len(saved)
+    *learned, uniform = (
+        _candidate(temperature, candidates[temperature], result.judged, result.outer, material)
+        for temperature, result in results.items()
+    )
+    best = min(learned, key=lambda each: each.loss)
+    saved = uniform.by_task - best.by_task
     return Verdict(
+        uniform=uniform,
+        learned=learned,
         best=best,
-        wins=gain > 0,
-        gain=gain,
-        error=float(saved.std()) / n**0.5 if n > 1 else None,
-        uniform=(float(by_task["uniform"].mean()), results["uniform"].outer),
-        weighted=(float(by_task[names[best]].mean()), results[names[best]].outer),
+        gain=float(saved.mean()),
+        error=float(saved.std()) / len(saved) ** 0.5 if len(saved) > 1 else None,
         has_dev=bool(material.dev),
     )
+
+
+def _candidate(
+    temperature: float, weights: Tensor, judged: Tensor, outer: float, material: Material
+) -> Candidate:
+    by_task = _task_means(judged, material.dev or material.validation, material)
+    return Candidate(
+        temperature, weights, _ess_fraction(weights), float(by_task.mean()), outer, by_task
+    )
+
+
+def _ess_fraction(weights: Tensor) -> float:
+    return float(effective_sample_size(weights)) / len(weights)
 
 
 def _task_means(losses: Tensor, rows: Sequence[int], material: Material) -> Tensor:

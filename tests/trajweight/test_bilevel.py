@@ -6,76 +6,24 @@ from dataclasses import replace
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 
-from trajweight.bilevel import learn, rank_correlation
-from trajweight.config import InnerConfig, OuterConfig
+from tests.toy import CLASSES, INNER, N_REAL, N_SYNTHETIC, OUTER, Toy, search_of
+from trajweight.bilevel import Search, learn, rank_correlation
+from trajweight.config import OuterConfig
+from trajweight.contest import contest
 from trajweight.errors import DivergenceError
-from trajweight.inner import InnerLevel, Problem, Warmed, contest, train_until_flat
-from trajweight.reweighting import HeadShape, ReweightingHead
-
-N_REAL, N_SYNTHETIC, N_VALIDATION, INPUTS, CLASSES = 12, 160, 80, 6, 3
-INNER = InnerConfig(learning_rate=0.02, batch_size=16)
-OUTER = OuterConfig(max_steps=150, min_steps=150, every=1)
-
-
-class Toy:
-    """Three Gaussian classes; the labels of ``n_bad`` synthetic rows are shifted by one."""
-
-    def __init__(self, n_bad: int, *, seed: int = 0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        means = torch.randn(CLASSES, INPUTS, generator=generator)
-        n = N_REAL + N_SYNTHETIC + N_VALIDATION
-        labels = torch.randint(CLASSES, (n,), generator=generator)
-        self.x = means[labels] + torch.randn(n, INPUTS, generator=generator)
-        self.synthetic = list(range(N_REAL, N_REAL + N_SYNTHETIC))
-        self.is_bad = torch.zeros(N_SYNTHETIC)
-        self.is_bad[:n_bad] = 1
-        labels[self.synthetic[:n_bad]] = (labels[self.synthetic[:n_bad]] + 1) % CLASSES
-        self.y = labels
-        self.linear = nn.Linear(INPUTS, CLASSES, bias=False)
-        nn.init.zeros_(self.linear.weight)
-        inputs = self.x[self.synthetic]
-        self.features = torch.cat([inputs, nn.functional.one_hot(labels[self.synthetic])], dim=1)
-
-    def problem(self) -> Problem:
-        validation = list(range(N_REAL + N_SYNTHETIC, len(self.x)))
-        return Problem(
-            apart=self.losses,
-            accumulate=self.accumulate,
-            evaluate=lambda rows: self.losses(rows).detach(),
-            linears=[self.linear],
-            real=list(range(N_REAL)),
-            synthetic=self.synthetic,
-            validation=validation,
-            validation_share=torch.full((N_VALIDATION,), 1 / N_VALIDATION),
-            real_weight=1.0,
-        )
-
-    def losses(self, rows) -> Tensor:
-        rows = list(rows)
-        logits = self.linear(self.x[rows].unsqueeze(1)).squeeze(1)
-        return nn.functional.cross_entropy(logits, self.y[rows], reduction="none")
-
-    def accumulate(self, rows, coefficients: Tensor) -> Tensor:
-        losses = self.losses(rows)
-        (losses * coefficients).sum().backward()
-        return losses.detach()
+from trajweight.estimators import Ghost
+from trajweight.inner import MOST_SKIPPED, InnerLevel
+from trajweight.outer import OuterLevel
+from trajweight.reweighting import HeadShape, new_head
+from trajweight.warmup import Warmed, train_until_flat
 
 
 def learned_weights(toy: Toy, *, seed: int = 0, outer: OuterConfig = OUTER) -> Tensor:
-    inner = InnerLevel(toy.problem(), INNER, seed=seed)
-    for rows in itertools.islice(inner.batches(toy.synthetic, size=16), 10):
-        inner.step(rows, torch.ones(len(rows)))
-    head = ReweightingHead(
-        HeadShape(toy.features.shape[1], hidden=32),
-        mean=toy.features.float().mean(0),
-        scale=toy.features.float().std(0),
-        generator=torch.Generator().manual_seed(seed),
-    )
-    learned = learn(inner, head, toy.features.float(), outer, watch=lambda _: None)
-    with torch.no_grad():
-        return learned.heads[-1].weights(learned.heads[-1](toy.features.float()))
+    search = search_of(toy, seed=seed, outer=outer)
+    learn(search, watch=lambda _: None)
+    return search.outer.averaged_weights()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -98,7 +46,7 @@ def test_validation_rows_from_the_bad_source_turn_the_order_around() -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    few = OuterConfig(max_steps=12, every=2)
+    few = OuterConfig(max_steps=12)
 
     first, again = (learned_weights(Toy(n_bad=80), outer=few) for _ in range(2))
     other = learned_weights(Toy(n_bad=80), seed=1, outer=few)
@@ -137,7 +85,14 @@ def test_a_contest_leaves_the_inner_level_as_it_was() -> None:
     inner.step([0, 1], torch.ones(2))
     before = toy.linear.weight.detach().clone()
 
-    contest(inner, start, {"uniform": torch.ones(N_SYNTHETIC)}, steps=3, judge=[0, 1])
+    contest(
+        inner,
+        start,
+        {"uniform": torch.ones(N_SYNTHETIC)},
+        steps=3,
+        judge=[0, 1],
+        watch=lambda: None,
+    )
 
     assert torch.equal(toy.linear.weight, before)
 
@@ -148,18 +103,40 @@ def test_the_truth_wins_a_contest_against_uniform() -> None:
     inner.step([0, 1], torch.ones(2))
     candidates = {"uniform": torch.ones(N_SYNTHETIC), "truth": 2 * (1 - toy.is_bad)}
 
-    found = contest(inner, inner.state(), candidates, steps=60, judge=inner.problem.validation)
+    found = contest(
+        inner,
+        inner.state(),
+        candidates,
+        steps=60,
+        judge=inner.problem.validation,
+        watch=lambda: None,
+    )
 
     assert found["truth"].judged.mean() < found["uniform"].judged.mean()
     assert found["truth"].outer < found["uniform"].outer
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_rows_named() -> None:
+def test_a_loss_that_is_not_finite_is_skipped_and_the_rate_is_halved() -> None:
     toy = Toy(n_bad=0)
     toy.x[17] = float("nan")
     inner = InnerLevel(toy.problem(), INNER, seed=0)
+    before = toy.linear.weight.detach().clone()
 
-    with pytest.raises(DivergenceError, match="the inner loss is nan") as caught:
+    inner.step([16, 17], torch.ones(2))
+
+    assert torch.equal(toy.linear.weight, before)
+    assert inner.skipped == 1
+    assert inner.optimizer.param_groups[0]["lr"] == INNER.learning_rate / 2
+
+
+def test_losses_that_stay_non_finite_stop_with_the_rows_named() -> None:
+    toy = Toy(n_bad=0)
+    toy.x[17] = float("nan")
+    inner = InnerLevel(toy.problem(), INNER, seed=0)
+    for _ in range(MOST_SKIPPED):
+        inner.step([16, 17], torch.ones(2))
+
+    with pytest.raises(DivergenceError, match="4 steps in a row") as caught:
         inner.step([16, 17], torch.ones(2))
 
     assert caught.value.rows == (17,)
@@ -169,20 +146,30 @@ def test_batches_without_synthetic_rows_do_not_count_as_outer_steps() -> None:
     toy = Toy(n_bad=80)
     inner = InnerLevel(replace(toy.problem(), synthetic=toy.synthetic[:3]), INNER, seed=0)
     inner.step([0, 1], torch.ones(2))
-    head = ReweightingHead(
-        HeadShape(2), mean=torch.zeros(2), scale=torch.ones(2), generator=torch.Generator()
-    )
+    config, inputs = OuterConfig(max_steps=5, min_steps=5), torch.randn(3, 2)
+    outer = OuterLevel(new_head(HeadShape("mlp", 2), inputs, seed=0), inputs, torch.ones(3), config)
     seen: list[float] = []
 
-    learn(
-        inner,
-        head,
-        torch.randn(3, 2),
-        OuterConfig(max_steps=5, min_steps=5),
-        watch=lambda facts: seen.append(facts["step"]),
-    )
+    learn(Search([inner], outer, Ghost(), config), watch=lambda facts: seen.append(facts["step"]))
 
     assert seen == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("target", [0.5, 0.9])
+def test_the_effective_sample_size_comes_to_its_target(target) -> None:
+    toy = Toy(n_bad=80)
+    outer = OuterConfig(max_steps=300, min_steps=300, ess_penalty=0.0, target_ess=target)
+
+    weights = learned_weights(toy, outer=outer)
+
+    free = learned_weights(toy, outer=replace(outer, target_ess=0.01))
+    assert ess_fraction(free) < target - 0.05
+    # The multiplier swings about the constraint; the average of heads follows it.
+    assert ess_fraction(weights) == pytest.approx(target, abs=0.1)
+
+
+def ess_fraction(weights: Tensor) -> float:
+    return float(weights.sum().square() / weights.square().sum()) / len(weights)
 
 
 @pytest.mark.parametrize(

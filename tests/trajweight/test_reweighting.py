@@ -1,27 +1,99 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trajweight.reweighting import FARTHEST, HeadShape, ReweightingHead
+from trajweight.reweighting import (
+    FARTHEST,
+    FeatureHead,
+    HeadEnsemble,
+    HeadShape,
+    ReweightingHead,
+    TableHead,
+    new_head,
+    restored_head,
+)
 
 
-def head(inputs: int = 4, **shape) -> ReweightingHead:
-    generator = torch.Generator().manual_seed(0)
-    return ReweightingHead(
-        HeadShape(inputs, **shape),
+def head(inputs: int = 4, **shape) -> FeatureHead:
+    return FeatureHead(
+        HeadShape("mlp", inputs, **shape),
         mean=torch.zeros(inputs),
         scale=torch.ones(inputs),
-        generator=generator,
+        generator=torch.Generator().manual_seed(0),
     )
 
 
-def test_a_new_head_gives_every_row_weight_one_exactly() -> None:
-    made = head()
+KINDS = ["mlp", "linear", "table", "group"]
+
+
+def inputs(kind: str) -> torch.Tensor:
+    """Seven rows as a head of this kind takes them."""
+    if kind == "table":
+        return torch.arange(7)
+    if kind == "group":
+        return torch.tensor([0, 1, 1, 2, 3, 0, 2])
+    return torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+
+
+def trained(kind: str, seed: int = 0) -> ReweightingHead:
+    """A head whose scores differ from row to row."""
+    made = new_head(HeadShape(kind, 7 if kind == "table" else 4), inputs(kind), seed=seed)
+    last = made.scores if isinstance(made, TableHead) else made.last.weight
+    with torch.no_grad():
+        last.normal_(generator=torch.Generator().manual_seed(seed))
+    return made.requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_comes_back_from_its_tensors(kind) -> None:
+    made = trained(kind)
+
+    again = restored_head(made.shape, made.state_dict())
+
+    assert torch.equal(again(inputs(kind)), made(inputs(kind)))
+
+
+def test_rows_of_one_group_share_a_weight_and_an_unknown_group_gets_the_mean_score() -> None:
+    made = trained("group")
+
+    scores = made(torch.tensor([1, 1, 3, -1]))
+
+    assert scores[0] == scores[1] != scores[2]
+    assert scores[3] == made.scores.mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_higher_temperature_flattens_the_weights_and_keeps_their_order(kind) -> None:
+    made = trained(kind)
+    scores = made(inputs(kind))
+
+    sharp = made.weights(scores)
+    made.temperature.fill_(4.0)
+    flat = made.weights(scores)
+
+    assert flat.square().mean() < sharp.square().mean()
+    assert torch.equal(flat.argsort(), sharp.argsort())
+
+
+def test_an_ensemble_gives_the_mean_of_its_heads_weights() -> None:
+    heads = [trained("mlp", seed) for seed in (0, 1, 2)]
+    together = HeadEnsemble(heads)
+
+    weights = together.weights(together(inputs("mlp")))
+
+    each = torch.stack([head.weights(head(inputs("mlp"))) for head in heads])
+    torch.testing.assert_close(weights, each.mean(0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_head_gives_every_row_weight_one_exactly(kind) -> None:
+    made = new_head(HeadShape(kind, 7 if kind == "table" else 4), inputs(kind), seed=0)
 
     with torch.no_grad():
-        weights = made.weights(made(torch.randn(7, 4)))
+        weights = made.weights(made(inputs(kind)))
 
     assert torch.equal(weights, torch.ones(7))
 
@@ -50,8 +122,8 @@ def test_a_feature_far_away_counts_as_far_as_the_farthest() -> None:
 
 
 def test_a_feature_that_was_constant_in_training_says_nothing_elsewhere() -> None:
-    made = ReweightingHead(
-        HeadShape(2),
+    made = FeatureHead(
+        HeadShape("mlp", 2),
         mean=torch.tensor([1.0, 5.0]),
         scale=torch.tensor([2.0, 0.0]),
         generator=torch.Generator().manual_seed(0),

@@ -1,0 +1,213 @@
+"""The ghost product: every d_i out of an ordinary backward pass, by hooks on the LoRA linears.
+
+For a linear y = W x the gradient of l_i is sum_t g_t x_t^T, so its product with a direction V is
+sum_t g_t . (V x_t): two thin products, and no gradient per trajectory is ever formed.
+
+Reference:
+    One step as in Ren et al. 2018 (arXiv 1803.09050), preconditioned as in SAMA (arXiv
+    2310.05674); products inside the backward pass as in GREATS (NeurIPS 2024), for LoRA.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from trajweight.adamw import stale_preconditioner
+from trajweight.errors import ConfigError
+from trajweight.estimators.protocol import Estimate
+from trajweight.estimators.pullback import At, held_at, pull_back
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trajweight.inner import InnerLevel
+    from trajweight.problem import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """The default estimator.
+
+    Attributes:
+        every: Inner steps between two outer gradients.
+        fused: Read d out of the training pass itself. The direction must be known before it, so
+            it goes back through Adam without the batch's own part of the second moment and of the
+            clipping; every step gives d, with the last outer gradient. Otherwise the pass over the
+            rows is made again, d is exact for one step, and comes with every outer gradient.
+        at: Where the outer gradient is taken; "theta_next" needs ``fused=False``.
+        validation_size: Validation rows of one outer gradient, at most.
+    """
+
+    every: int = 1
+    fused: bool = True
+    at: At = "theta"
+    validation_size: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.fused and self.at != "theta":
+            message = "a fused ghost pass knows the outer gradient at theta only"
+            raise ConfigError(message, hint="Choose fused=False with at='theta_next'.")
+
+    def begin(self, inner: InnerLevel) -> FusedGhost | ExactGhost:
+        """Start on an inner level."""
+        return FusedGhost(self, inner) if self.fused else ExactGhost(self, inner)
+
+
+class FusedGhost:
+    """Ghost products inside the training pass."""
+
+    def __init__(self, knobs: Ghost, inner: InnerLevel) -> None:
+        """The first step takes an outer gradient."""
+        self.knobs, self.inner = knobs, inner
+        self.made = 0
+        self.direction: list[Tensor] = []
+        self.outer_loss = float("nan")
+
+    def step(self, rows: Rows, weights: Tensor) -> Estimate | None:
+        """One training pass; see `Running`."""
+        if self.made % self.knobs.every == 0:
+            self._look_out()
+        self.made += 1
+        if not self.direction:
+            self.inner.step(rows, weights)
+            return None
+        inner = self.inner
+        inner.optimizer.zero_grad(set_to_none=True)
+        linears = inner.problem.linears
+        with ghost_products(linears, self.direction, batch_size=len(rows)) as products:
+            losses = inner.problem.apart(rows)
+            (losses * weights.to(losses.device)).mean().backward()
+        if not inner.apply(rows, losses.detach().cpu()):
+            return None
+        # The pass was of (1/B) sum_i w_i l_i, so each product holds w_i / B already.
+        return Estimate(rows, -products.cpu() / weights, self.outer_loss)
+
+    def _look_out(self) -> None:
+        outer = self.inner.outer_gradient(size=self.knobs.validation_size)
+        if outer is None:  # counted by the inner level; the last direction still serves
+            return
+        scales = stale_preconditioner(self.inner.optimizer)
+        self.direction = [s * v for s, v in zip(scales, outer.by_parameter, strict=True)]
+        self.outer_loss = outer.loss
+
+    def state(self) -> dict[str, Any]:
+        """See `Running`."""
+        return {
+            "made": self.made,
+            "direction": [each.clone() for each in self.direction],
+            "outer_loss": self.outer_loss,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Running`."""
+        self.made, self.outer_loss = state["made"], state["outer_loss"]
+        self.direction = [each.clone() for each in state["direction"]]
+
+
+class ExactGhost:
+    """The exact inner step, and then ghost products of its rows where it began."""
+
+    def __init__(self, knobs: Ghost, inner: InnerLevel) -> None:
+        """The first step gives an estimate."""
+        self.knobs, self.inner = knobs, inner
+        self.made = 0
+
+    def step(self, rows: Rows, weights: Tensor) -> Estimate | None:
+        """One training pass, and every so often a second one; see `Running`."""
+        self.made += 1
+        if (self.made - 1) % self.knobs.every:
+            self.inner.step(rows, weights)
+            return None
+        size = self.knobs.validation_size
+        pulled = pull_back(self.inner, rows, weights, at=self.knobs.at, size=size)
+        if pulled is None:
+            return None
+        with held_at(self.inner.parameters, pulled.theta):
+            products = ghost_pass(self.inner, rows, pulled.direction)
+        return Estimate(rows, products / len(rows), pulled.outer_loss)
+
+    def state(self) -> dict[str, Any]:
+        """See `Running`."""
+        return {"made": self.made}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Running`."""
+        self.made = state["made"]
+
+
+def ghost_pass(inner: InnerLevel, rows: Rows, direction: Sequence[Tensor]) -> Tensor:
+    """<grad l_i, direction> of every row where the parameters stand: (b,)."""
+    inner.optimizer.zero_grad(set_to_none=True)
+    with ghost_products(inner.problem.linears, direction, batch_size=len(rows)) as products:
+        inner.problem.apart(rows).sum().backward()
+    inner.optimizer.zero_grad(set_to_none=True)
+    return products.cpu()
+
+
+def trainable_linears(model: nn.Module) -> list[nn.Linear]:
+    """The linears that hold every trainable tensor of a model.
+
+    Raises:
+        ValueError: If a trainable tensor is outside a linear without bias; the message names it.
+    """
+    linears = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad
+    ]
+    covered = {id(module.weight) for module in linears}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in covered:
+            message = f"the ghost product covers weights of linears only; {name} is trained too"
+            raise ValueError(message)
+    return linears
+
+
+@contextmanager
+def ghost_products(
+    linears: Sequence[nn.Linear], directions: Sequence[Tensor], *, batch_size: int
+) -> Iterator[Tensor]:
+    """Collect <grad of the backward loss due to row i, direction> for every row of a batch.
+
+    Inside the block, run one forward on a batch of ``batch_size`` rows and one backward of
+    sum_i c_i l_i; afterwards the tensor holds c_i <grad l_i, V> for every row.
+
+    Args:
+        linears: Trainable linears; each sees inputs of shape (b, ..., in).
+        directions: A direction for each weight, of the weight's shape (out, in).
+        batch_size: Rows of the batch, one trajectory each.
+
+    Yields:
+        The products, filled in by the backward pass. Shape (b,).
+    """
+    weight = linears[0].weight
+    products = torch.zeros(batch_size, dtype=torch.promote_types(weight.dtype, torch.float32),
+                           device=weight.device)  # fmt: skip
+
+    def add(projected: Tensor, gradient: Tensor) -> None:
+        products.add_((gradient * projected).flatten(1).sum(1))
+
+    def watch(
+        _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, *, direction: Tensor
+    ) -> None:
+        if output.requires_grad:
+            with torch.no_grad():
+                projected = nn.functional.linear(inputs[0].to(direction.dtype), direction)
+            output.register_hook(partial(add, projected))
+
+    handles = [
+        linear.register_forward_hook(partial(watch, direction=direction))
+        for linear, direction in zip(linears, directions, strict=True)
+    ]
+    try:
+        yield products
+    finally:
+        for handle in handles:
+            handle.remove()

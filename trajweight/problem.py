@@ -1,0 +1,85 @@
+"""What the inner and the outer level are about: rows, their losses, and the tensors trained.
+
+Rows are numbers and losses are callables here; what they stand for is known elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from trajweight.errors import ConfigError
+
+Rows = Sequence[int]
+
+
+def _no_sibling(name: str) -> Problem:
+    message = f"this problem has one adapter only, and a second one, {name}, was asked for"
+    raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The inner model as the loop sees it.
+
+    Attributes:
+        apart: Losses of rows, differentiable, each row in cells of its own: rows to (b,).
+        accumulate: Adds the gradient of sum_i c_i l_i to the parameters: rows, (b,) to (b,).
+        evaluate: Losses of rows without gradients: rows to (b,).
+        linears: The linears that hold every trainable tensor.
+        real: Real training rows.
+        synthetic: Synthetic training rows; weights come in this order.
+        validation: Rows of the outer loss.
+        validation_share: Share of each in the outer loss, summing to one. Shape (m,).
+        real_weight: What each real training row counts, synthetic rows having mean one.
+        sibling: The same problem for a further adapter, by its name, on the same frozen base.
+    """
+
+    apart: Callable[[Rows], Tensor]
+    accumulate: Callable[[Rows, Tensor], Tensor]
+    evaluate: Callable[[Rows], Tensor]
+    linears: list[nn.Linear]
+    real: Rows
+    synthetic: Rows
+    validation: Rows
+    validation_share: Tensor
+    real_weight: float
+    sibling: Callable[[str], Problem] = field(default=_no_sibling)
+
+    @property
+    def training(self) -> list[int]:
+        """All training rows, real ones first."""
+        return [*self.real, *self.synthetic]
+
+    def outer_loss(self) -> float:
+        """The outer loss under the model as it stands."""
+        return float((self.evaluate(self.validation) * self.validation_share).sum())
+
+    def sample_validation(self, size: int, generator: torch.Generator) -> tuple[list[int], Tensor]:
+        """At most ``size`` validation rows, with shares that sum to one."""
+        m = len(self.validation)
+        if m <= size:
+            return list(self.validation), self.validation_share
+        chosen = torch.randperm(m, generator=generator)[:size]
+        share = self.validation_share[chosen]
+        return [self.validation[index] for index in chosen.tolist()], share / share.sum()
+
+
+class Weighing:
+    """Weights of any batch: the head's for synthetic rows, the fixed one for real rows."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Note where each synthetic row stands."""
+        self.place = {row: index for index, row in enumerate(problem.synthetic)}
+        self.real_weight = problem.real_weight
+
+    def of(self, rows: Rows, weights: Tensor) -> Tensor:
+        """Weights (n,) of the synthetic rows in their order to those of a batch: (b,)."""
+        found = [
+            float(weights[self.place[row]]) if row in self.place else self.real_weight
+            for row in rows
+        ]
+        return torch.tensor(found, dtype=weights.dtype)
