@@ -41,6 +41,19 @@ _CORRELATED: Final = {
 }
 
 
+class Returns(TypedDict, total=False):
+    """How many rows had a return, and what became of it; only what was asked for is there."""
+
+    objective: str  # the one that could be had
+    validation: int
+    validation_with_return: int
+    validation_counted: int  # rows of the outer loss
+    prior: str  # the one that could be had
+    synthetic: int
+    synthetic_with_return: int
+    prior_ess_fraction: float  # of the weights from returns alone
+
+
 class Learning(TypedDict, total=False):
     """What the learning loop knows and the run's tables do not tell; every key may be missing.
 
@@ -48,17 +61,20 @@ class Learning(TypedDict, total=False):
     """
 
     mode: Literal["learned", "applied"]  # applied: a head of another run gave the weights
-    selected: Literal["head", "uniform"]
-    why_uniform: str  # a sentence, where uniform weights were taken without a contest
+    selected: Literal["head", "returns", "uniform"]  # returns: the prior alone gave the weights
+    why_uniform: str  # a sentence, where no head was asked or none could be learned
     model: str
-    objective: str
+    objective: str  # whose loss the weights were to lower
+    returns: Returns  # missing where none were asked for
     base_outer_loss: float  # on validation rows, before any training
     uniform_outer_loss: float  # after training with uniform weights
+    returns_outer_loss: float  # after training with weights from returns alone
     weighted_outer_loss: float  # after training with the learned weights
     base_dev_loss: float
     uniform_dev_loss: float
+    returns_dev_loss: float
     weighted_dev_loss: float
-    dev_gain: float | None  # uniform minus learned loss after training, mean over dev rows
+    dev_gain: float | None  # uniform (or returns alone) minus learned loss, mean over dev tasks
     dev_gain_se: float | None  # its standard error over tasks; None with fewer than two tasks
     outer_steps: int
     stopped_because: str
@@ -120,9 +136,14 @@ def headline(facts: Mapping[str, Any]) -> str:
     if learning.get("mode") == "applied":
         return f"A trained head weighed these trajectories: {worth}."
     uniform, weighted = learning.get("uniform_dev_loss"), learning.get("weighted_dev_loss")
-    if learning.get("selected") == "uniform":
+    if learning.get("selected") in ("uniform", "returns"):
         if learning.get("why_uniform"):
             return f"Weights were not learned: {learning['why_uniform'].rstrip('.')}."
+        if learning["selected"] == "returns":
+            return (
+                "Learning adds nothing to returns here: on dev tasks no learned weights did better "
+                f"than returns alone, which therefore give the weights; {worth}."
+            )
         losses = "" if uniform is None or weighted is None else f" ({weighted:.4f}, {uniform:.4f})"
         return (
             f"Weighting does not help here: on dev tasks no learned weights did better than "
@@ -136,6 +157,9 @@ def headline(facts: Mapping[str, Any]) -> str:
 def _dev_verdict(learning: Mapping[str, Any], worth: str) -> str:
     """Whether learned weights, which did better on dev, did so by more than noise."""
     uniform, weighted = learning["uniform_dev_loss"], learning["weighted_dev_loss"]
+    rival = "uniform ones"
+    if learning.get("returns_dev_loss") is not None:
+        uniform, rival = learning["returns_dev_loss"], "returns alone"
     gain, error = learning.get("dev_gain"), learning.get("dev_gain_se")
     gain = uniform - weighted if gain is None else gain
     if gain > 0 and error is None:
@@ -148,7 +172,7 @@ def _dev_verdict(learning: Mapping[str, Any], worth: str) -> str:
     verdict = "Weighting helps" if gain > 0 else "Weighting does not help"
     return (
         f"{verdict}: dev loss is {weighted:.4f} with learned weights and {uniform:.4f} with "
-        f"uniform ones ({change:+.1f}%); {worth}."
+        f"{rival} ({change:+.1f}%); {worth}."
     )
 
 

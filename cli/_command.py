@@ -10,10 +10,13 @@ import typer
 
 from trajweight.cli import _options as options
 from trajweight.cli._console import Surface
-from trajweight.cli._shell import ARGV, SURFACE
+from trajweight.cli._shell import ARGV, INTERRUPTION, SURFACE
+from trajweight.processes import launched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from trajweight.interruption import Interruption
 
 Options = TypeVar("Options", bound=options.Common)
 
@@ -25,10 +28,12 @@ class Typed:
     Attributes:
         argv: The command line.
         flags: Names of the options that stand on it, not those from the environment.
+        interruption: Whether the user has asked for an end since.
     """
 
     argv: tuple[str, ...]
     flags: frozenset[str]
+    interruption: Interruption
 
 
 def add_command(
@@ -54,9 +59,12 @@ def add_command(
             key: None if value == [] else value for key, value in chosen.items()
         }
         parsed = kind(**given)
-        surface = Surface(name, as_json=parsed.as_json, quiet=parsed.quiet)
+        is_main = launched().is_main
+        if not is_main and not isinstance(parsed, options.Learning):
+            return  # only passes of the model are shared between processes
+        surface = Surface(name, as_json=parsed.as_json, quiet=parsed.quiet, is_heard=is_main)
         ctx.obj[SURFACE] = surface  # an error that ends the command is told there
-        body(parsed, surface, Typed(ctx.obj[ARGV], _flags(ctx)))
+        body(parsed, surface, Typed(ctx.obj[ARGV], _flags(ctx), ctx.obj[INTERRUPTION]))
 
     hints = get_type_hints(kind, include_extras=True)
     context = inspect.Parameter(

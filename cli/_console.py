@@ -36,9 +36,13 @@ class Surface:
         warnings: What was warned of, in order, each once.
         notes: What was said along the way, in order.
         folder: The run folder being written; names the place when the disk refuses.
+        can_resume: Whether the command can go on with that run when it is interrupted.
+        is_heard: Whether what is said goes anywhere; of several processes only the first is heard.
     """
 
-    def __init__(self, command: str, *, as_json: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, command: str, *, as_json: bool = False, quiet: bool = False, is_heard: bool = True
+    ) -> None:
         """Bind to the stdout and stderr of this moment."""
         self.command = command
         self.as_json = as_json
@@ -46,8 +50,10 @@ class Surface:
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.folder: Path | None = None
-        self.out = console()
-        self.err = console(stderr=True)
+        self.can_resume = False
+        self.is_heard = is_heard
+        self.out = console() if is_heard else console(file=io.StringIO())
+        self.err = console(stderr=True) if is_heard else console(file=io.StringIO())
 
     def say(self, text: str) -> None:
         """A sentence about what was decided or found, on stderr."""

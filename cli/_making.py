@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from trajweight.cli._console import visible
+from trajweight.cli._stages import watching
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from trajweight.cli._command import Typed
     from trajweight.cli._console import Surface
     from trajweight.config import RunConfig
     from trajweight.progress import Progress
@@ -31,6 +36,27 @@ def load_library(progress: Progress, module: str = "trajweight.pipeline") -> Non
     progress.start("loading libraries")
     importlib.import_module(module)
     progress.finish()
+
+
+def go_on(folder: Path, surface: Surface, typed: Typed) -> tuple[Run, RunConfig]:
+    """Go on with an interrupted run; a finished one is given back as it is.
+
+    Returns:
+        The run and the settings it was begun with.
+    """
+    from trajweight.run import load_run
+
+    run = load_run(folder)
+    is_finished = run.manifest().get("status") == "finished"
+    with watching(surface, folder, can_resume=True) as progress:
+        load_library(progress)
+        from trajweight import job, pipeline
+
+        config = job.settings_of(run)
+        run = pipeline.resume(run, progress=progress, interruption=typed.interruption)
+    if is_finished:
+        surface.say(f"{visible(str(folder))} is finished already; nothing was done")
+    return run, config
 
 
 def metrics_of(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,14 @@ from typing import Annotated, Final, Literal
 
 from typer import Argument, Option
 
-from trajweight.config import EstimatorName, HeadName, RunConfig, Vocabulary
+from trajweight.config import (
+    EstimatorName,
+    HeadName,
+    ObjectiveName,
+    PriorName,
+    RunConfig,
+    Vocabulary,
+)
 
 _DEFAULTS: Final = RunConfig()
 DATA, OUTPUT, SELECTION = "Data", "Output", "Selection"
@@ -164,8 +171,22 @@ class Data(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Learning(Data):
-    """What commands take that learn weights; the attributes are those of the configs."""
+    """What commands take that learn weights; the other attributes are those of the configs.
 
+    Attributes:
+        resume: A run to go on with.
+    """
+
+    resume: Annotated[
+        Path | None,
+        Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with this run, which was interrupted, from its last checkpoint; its own "
+            "settings and files hold, so give neither.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     model: Annotated[
         str | None,
         Option(
@@ -316,7 +337,44 @@ class Learning(Data):
             min=1,
             metavar="N",
             help="Heads trained on seeds and samples of validation tasks of their own: weights "
-            "with a range, and how well they agree.",
+            "with a range, and how well they agree; "
+            f"default {_DEFAULTS.outer.ensemble}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    objective: Annotated[
+        ObjectiveName | None,
+        Option(
+            "--objective",
+            envvar="TRAJWEIGHT_OBJECTIVE",
+            show_envvar=False,
+            help="Whose loss the weights lower: that of all real validation rows (imitate), of "
+            "the successful ones, or of all by exp(return), rewards being standardised inside "
+            f"each task; default {_DEFAULTS.returns.objective}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    prior: Annotated[
+        PriorName | None,
+        Option(
+            "--prior",
+            envvar="TRAJWEIGHT_PRIOR",
+            show_envvar=False,
+            help="What returns make of synthetic rows before anything is learned: factors "
+            "exp(return) (rwr), or little for all but the best half of each task (filtered); "
+            f"default {_DEFAULTS.returns.prior}.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    retrain: Annotated[
+        bool | None,
+        Option(
+            "--retrain",
+            envvar="TRAJWEIGHT_RETRAIN",
+            show_envvar=False,
+            metavar="",
+            help="Train an adapter from the base with the final weights, and leave it in the run "
+            "in PEFT's layout.",
             rich_help_panel=_LEARNING,
         ),
     ] = None
@@ -354,4 +412,7 @@ SETTINGS: Final = {
     "head": "outer.head",
     "ensemble": "outer.ensemble",
     "estimator": "estimator.name",
+    "retrain": "retrain.enabled",
+    "objective": "returns.objective",
+    "prior": "returns.prior",
 }

@@ -141,6 +141,7 @@ def _learning(learning: Facts) -> list[RenderableType]:
     stages = (
         ("base", "base model"),
         ("uniform", "uniform weights"),
+        ("returns", "returns alone"),
         ("weighted", "learned weights"),
     )
     rows = [
@@ -148,6 +149,9 @@ def _learning(learning: Facts) -> list[RenderableType]:
         for key, name in stages
     ]
     parts: list[RenderableType] = []
+    if learning.get("objective"):
+        parts.append(Text(inert(f"Objective: {learning['objective']}.")))
+    parts += [Text(told) for told in _returns(learning.get("returns") or {})]
     if any(loss is not None for row in rows for loss in row[1:]):
         table = _table(
             ("outer loss, nats a token", "left"), ("validation", "right"), ("dev", "right")
@@ -159,7 +163,8 @@ def _learning(learning: Facts) -> list[RenderableType]:
     if learning.get("dev_gain") is not None:
         error = learning.get("dev_gain_se")
         noise = "unknown, with one task" if error is None else f"{error:.4f} over tasks"
-        judges = "dev" if learning["n_dev"] else "validation, for want of dev rows,"
+        has_dev = learning.get("uniform_dev_loss") is not None
+        judges = "dev" if has_dev else "validation, for want of dev rows,"
         gain = f"Gain on {judges} {learning['dev_gain']:+.4f}"
         parts.append(Text(f"{gain}, standard error {noise}."))
     if "outer_steps" in learning:
@@ -173,6 +178,24 @@ def _learning(learning: Facts) -> list[RenderableType]:
         spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in learning["seconds"].items())
         parts.append(Text(inert(f"Time: {spent}.")))
     return [*parts, *(Text(inert(note)) for note in learning.get("notes") or ())]
+
+
+def _returns(known: Facts) -> list[str]:
+    """How many rows had a return, and what was made of it."""
+    told = []
+    if "validation" in known:
+        told.append(
+            f"{known['validation_with_return']} of {known['validation']} real validation rows have "
+            f"a return; {known['validation_counted']} take part in the outer loss."
+        )
+    if "synthetic" in known:
+        ess = known.get("prior_ess_fraction")
+        made = "they change no weight" if ess is None else f"returns alone leave ESS/n {ess:.2f}"
+        told.append(
+            f"{known['synthetic_with_return']} of {known['synthetic']} synthetic training rows "
+            f"have a return; {made}."
+        )
+    return told
 
 
 def _alignment(found: Facts) -> list[RenderableType]:

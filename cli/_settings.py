@@ -6,15 +6,19 @@ import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trajweight.cli._options import SETTINGS
 from trajweight.config import DataConfig, RunConfig
 from trajweight.errors import ConfigError
 
 if TYPE_CHECKING:
+    from trajweight.cli._command import Typed
     from trajweight.cli._console import Surface
-    from trajweight.cli._options import Data
+    from trajweight.cli._options import Data, Learning
+
+#: Options that say how to speak, not what to do.
+_BESIDE_RESUME: Final = {"resume", "as_json", "quiet", "debug"}
 
 
 def resolve(chosen: Data) -> RunConfig:
@@ -33,6 +37,22 @@ def resolve(chosen: Data) -> RunConfig:
     if chosen.force:
         config = replace(config, data=replace(config.data, force=True))
     return config
+
+
+def resume_folder(chosen: Learning, typed: Typed) -> Path | None:
+    """The run to go on with, or None where a new one is to be made.
+
+    Raises:
+        ConfigError: If a setting is given too, which the run has decided already.
+    """
+    if chosen.resume is None:
+        return None
+    idle = sorted(typed.flags - _BESIDE_RESUME)
+    if idle:
+        given = "PATHS" if idle[0] == "paths" else f"--{idle[0].replace('_', '-')}"
+        message = f"{given} cannot be given with --resume: the run to go on with decides it."
+        raise ConfigError(message, hint=f"Leave out {given}, or leave out --resume to start anew.")
+    return chosen.resume
 
 
 def print_config(config: RunConfig, surface: Surface) -> None:

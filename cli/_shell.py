@@ -1,17 +1,19 @@
 """The one place where whatever ends a command becomes lines on stderr and an exit code.
 
-0 ok, 1 failed, 2 usage, 3 input, 4 gate, 5 missing model or package, 130 interrupted. A traceback
-is shown only with ``--debug`` or TRAJWEIGHT_DEBUG=1, and never with the values of variables, which
-may be private data.
+0 ok, 1 failed, 2 usage, 3 input, 4 gate, 5 missing model or package, 130 and 143 interrupted by
+SIGINT (Ctrl-C) and SIGTERM. A traceback is shown only with ``--debug`` or TRAJWEIGHT_DEBUG=1, and
+never with the values of variables, which may be private data.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import time
 import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +22,10 @@ from typer.core import TyperGroup
 
 from trajweight.analysis.excerpts import inert
 from trajweight.cli._console import Surface
+from trajweight.cli._signals import heeding_signals
 from trajweight.errors import TrajweightError
+from trajweight.interruption import Interrupted
+from trajweight.processes import launched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +33,15 @@ if TYPE_CHECKING:
 INTERRUPTED: Final = 130
 EXIT_CODES: Final = (
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 input could not be used, 4 a gate did not hold, "
-    "5 a model or package is missing, 130 interrupted."
+    "5 a model or package is missing, 130 or 143 interrupted by SIGINT (Ctrl-C) or SIGTERM."
 )
 #: Keys under which a command finds what it needs in the context.
 ARGV, SURFACE = "trajweight.argv", "trajweight.surface"
+INTERRUPTION = "trajweight.interruption"
+#: Codes of errors that one of several processes can have while the others have none.
+_ONES_OWN: Final = ("internal", "memory", "system")
+#: Time for the first of several processes to tell an error that all of them have.
+_LAST_WORD_S: Final = 2.0
 
 
 class Shell(TyperGroup):
@@ -54,13 +64,14 @@ class Shell(TyperGroup):
             warnings.simplefilter("ignore")  # ours go through Progress; others' name their code
         shared: dict[str, Any] = {ARGV: ("trajweight", *typed)}
         try:
-            ended = super().main(
-                args, prog_name, complete_var, False, windows_expand_args, obj=shared, **extra
-            )
-            sys.stdout and sys.stdout.flush()
+            with heeding_signals() as shared[INTERRUPTION]:
+                ended = super().main(
+                    args, prog_name, complete_var, False, windows_expand_args, obj=shared, **extra
+                )
+                sys.stdout and sys.stdout.flush()
             if ended == INTERRUPTED:  # what typer makes of Ctrl-C
                 raise KeyboardInterrupt
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last stop
+        except (Exception, KeyboardInterrupt, Interrupted) as error:  # noqa: BLE001 - the last stop
             if isinstance(error, BrokenPipeError):
                 _silence_stdout()
                 sys.exit(1)
@@ -87,10 +98,18 @@ class _End:
 
 
 def _tell(error: BaseException, surface: Surface, *, is_debugging: bool) -> int:
-    """Show an error; gives back the exit code."""
+    """Show an error; gives back the exit code.
+
+    Of several processes the first speaks; another tells what befell it alone.
+    """
+    end = _end_of(error, surface)
+    if not surface.is_heard and end.code in _ONES_OWN:
+        end = replace(end, message=f"process {launched().number}: {end.message}")
+        surface = Surface(surface.command)
+    elif not surface.is_heard:
+        time.sleep(_LAST_WORD_S)  # a launcher ends the others as soon as one has ended
     if is_debugging:
         surface.err.file.write("".join(traceback.format_exception(error)))
-    end = _end_of(error, surface)
     surface.fail(end.message, hint=end.hint, code=end.code, exit_code=end.exit_code)
     try:
         surface.out.file.flush()
@@ -104,9 +123,10 @@ def _end_of(error: BaseException, surface: Surface) -> _End:
     match error:
         case TrajweightError():
             return _End(error.message, error.hint, error.code, error.exit_code)
+        case Interrupted():
+            return _End("interrupted", _left(surface), "interrupted", error.exit_code)
         case KeyboardInterrupt() | typer.Abort():
-            left = f"{surface.folder} is not finished; --force starts it over."
-            return _End("interrupted", left if surface.folder else "", "interrupted", INTERRUPTED)
+            return _End("interrupted", _left(surface), "interrupted", INTERRUPTED)
         case typer.TyperException():
             return _End(error.format_message(), _usage_hint(error), "usage", error.exit_code)
         case OSError():
@@ -118,6 +138,16 @@ def _end_of(error: BaseException, surface: Surface) -> _End:
     message = f"internal error: {type(error).__name__}: {inert(str(error), limit=400)}"
     hint = "This is a fault in trajweight. Run the same command with --debug and report the text."
     return _End(message, hint, "internal", 1)
+
+
+def _left(surface: Surface) -> str:
+    """What to do about the run folder of a command that was interrupted."""
+    if surface.folder is None or not (surface.folder / "manifest.json").is_file():
+        return ""  # nothing has begun there
+    if surface.can_resume:
+        folder = shlex.quote(str(surface.folder))
+        return f"Go on with: trajweight {surface.command} --resume {folder}"
+    return f"{surface.folder} is not finished; --force starts it over."
 
 
 def _out_of_memory(message: str) -> _End:
@@ -145,7 +175,8 @@ def _surface_of(typed: Sequence[str], commands: Sequence[str]) -> Surface:
     """Where to speak when the command line could not be read."""
     words = list(takewhile(lambda word: word != "--", typed))
     command = next((word for word in words if word in commands), "")
-    return Surface(command, as_json="--json" in words, quiet="--quiet" in words)
+    is_heard = launched().is_main
+    return Surface(command, as_json="--json" in words, quiet="--quiet" in words, is_heard=is_heard)
 
 
 def _is_debugging(typed: Sequence[str]) -> bool:

@@ -23,14 +23,15 @@ _INTERVAL: Final = 0.1
 
 
 @contextmanager
-def watching(surface: Surface, folder: Path) -> Iterator[Progress]:
+def watching(surface: Surface, folder: Path, *, can_resume: bool = False) -> Iterator[Progress]:
     """A progress to hand to the library; its bar is gone when the block ends, however.
 
     Args:
         surface: Where to show it.
         folder: What the work writes; it is named when the disk refuses or the user interrupts.
+        can_resume: Whether the command can go on with it after that.
     """
-    surface.folder = folder
+    surface.folder, surface.can_resume = folder, can_resume
     stages = Stages(surface)
     try:
         yield stages

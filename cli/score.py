@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Option
 
 from trajweight.cli._console import visible
-from trajweight.cli._making import load_library, metrics_of, tell_run
+from trajweight.cli._making import go_on, load_library, metrics_of, tell_run
 from trajweight.cli._options import DATA, Learning
-from trajweight.cli._settings import print_config, resolve, run_folder
+from trajweight.cli._settings import print_config, resolve, resume_folder, run_folder
 from trajweight.cli._stages import watching
 from trajweight.errors import ConfigError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LEARNED_ONLY: Final = (
     *("model", "adapter_layers", "max_tokens", "vocabulary"),
     *("batch_size", "max_steps", "ess_penalty", "target_ess", "head", "ensemble", "estimator"),
+    *("objective", "prior", "retrain"),
 )
 
 
@@ -52,14 +53,18 @@ def score(chosen: Score, surface: "Surface", typed: "Typed") -> None:
 
     Without --run a head is learned from the same files; with it that run's head is applied.
     """
-    config = resolve(chosen)
-    if chosen.print_config:
-        print_config(config, surface)
-        return
-    _refuse_learning_flags(chosen, typed)
-    out = run_folder(chosen, config.data)
-    with watching(surface, out) as progress:
-        run = _scored(chosen, config, out, progress, typed)
+    unfinished = resume_folder(chosen, typed)
+    if unfinished is not None:
+        run, config = go_on(unfinished, surface, typed)
+    else:
+        config = resolve(chosen)
+        if chosen.print_config:
+            print_config(config, surface)
+            return
+        _refuse_learning_flags(chosen, typed)
+        out = run_folder(chosen, config.data)
+        with watching(surface, out, can_resume=chosen.run is None) as progress:
+            run = _scored(chosen, config, out, progress, typed)
     from trajweight.analysis.report import report_facts
     from trajweight.cli._report_view import render
 
@@ -82,7 +87,9 @@ def _scored(
 
     force, argv = chosen.force, typed.argv
     if chosen.run is None:
-        return pipeline.curate(config, out, force=force, progress=progress, argv=argv)
+        return pipeline.curate(
+            config, out, force=force, progress=progress, argv=argv, interruption=typed.interruption
+        )
     trained = load_run(chosen.run)
     return pipeline.score_with(trained, config, out, force=force, progress=progress, argv=argv)
 

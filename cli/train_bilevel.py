@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trajweight.cli._console import visible
-from trajweight.cli._making import load_library, metrics_of, tell_run
-from trajweight.cli._settings import print_config, resolve, run_folder
+from trajweight.cli._making import go_on, load_library, metrics_of, tell_run
+from trajweight.cli._settings import print_config, resolve, resume_folder, run_folder
 from trajweight.cli._stages import watching
 
 if TYPE_CHECKING:
@@ -20,16 +20,27 @@ def train_bilevel(chosen: Learning, surface: Surface, typed: Typed) -> None:
 
     The run it leaves can be exported, reported, and applied to new files with score --run.
     """
-    config = resolve(chosen)
-    if chosen.print_config:
-        print_config(config, surface)
-        return
-    out = run_folder(chosen, config.data)
-    with watching(surface, out) as progress:
-        load_library(progress)
-        from trajweight import pipeline
+    unfinished = resume_folder(chosen, typed)
+    if unfinished is not None:
+        run, config = go_on(unfinished, surface, typed)
+    else:
+        config = resolve(chosen)
+        if chosen.print_config:
+            print_config(config, surface)
+            return
+        out = run_folder(chosen, config.data)
+        with watching(surface, out, can_resume=True) as progress:
+            load_library(progress)
+            from trajweight import pipeline
 
-        run = pipeline.curate(config, out, force=chosen.force, progress=progress, argv=typed.argv)
+            run = pipeline.curate(
+                config,
+                out,
+                force=chosen.force,
+                progress=progress,
+                argv=typed.argv,
+                interruption=typed.interruption,
+            )
     from trajweight.analysis.report import report_facts
 
     facts = report_facts(run)

@@ -25,8 +25,9 @@ model = "tiny"
 [inner]
 real_steps = 1
 warmup_steps = 2
-[outer]
+[estimator]
 every = 1
+[outer]
 min_steps = 1
 max_steps = 2
 contest_steps = 1

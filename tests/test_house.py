@@ -26,17 +26,19 @@ ROOT = Path(__file__).parent.parent
 # and a line without bars belongs to all. A folder stands for all its modules. An import runs to a
 # lower floor or stays in its room, and never crosses to another wing.
 FLOORS = """
-7  cli
-6  pipeline
-5  job learning student verdict material choosing trained_head
-4  features losses layout prefixes           | bilevel outer contest     | analysis
-4                                            | warmup estimators inner   | export selection
-3  reading table fields identity filefacts   | problem adamw reweighting | run manifest
-3  splitting leakage duplicates              |                           |
+9  cli
+8  pipeline
+7  job learning student verdict material objective choosing trained_head journal retraining
+6                                           | bilevel outer contest warmup |
+5                                           | estimators inner             |
+4  features losses layout prefixes          |                              | analysis
+4                                           |                              | export selection
+3  reading table fields identity filefacts  | problem adamw reweighting    | run manifest
+3  splitting leakage duplicates             | returns                      |
 3  tokenization masking rendering messages chat_format encoded           | |
-3  models backbone devices embedded tiny     |                           |
-2  config trajectory weights formats jsonlines cache quiet
-1  errors progress files jsontext stopwatch
+3  models backbone devices embedded tiny    |                              |
+2  config trajectory weights formats jsonlines cache quiet processes checkpoint
+1  errors progress files jsontext stopwatch interruption
 """
 WINGS = ("data", "maths", "results")
 

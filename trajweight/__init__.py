@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         OuterConfig as OuterConfig,
     )
     from trajweight.config import (
+        ReturnsConfig as ReturnsConfig,
+    )
+    from trajweight.config import (
         RunConfig as RunConfig,
     )
     from trajweight.errors import (
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from trajweight.export import export_weights as export_weights
     from trajweight.job import ingest as ingest
     from trajweight.pipeline import curate as curate
+    from trajweight.pipeline import resume as resume
     from trajweight.pipeline import score_with as score_with
     from trajweight.progress import Progress as Progress
     from trajweight.reading import (
@@ -82,14 +86,14 @@ if TYPE_CHECKING:
 __version__: Final = "0.1.0"
 
 _NAMES: Final = {
-    "config": "DataConfig InnerConfig ModelConfig OuterConfig RunConfig",
+    "config": "DataConfig InnerConfig ModelConfig OuterConfig ReturnsConfig RunConfig",
     "errors": (
         "ConfigError DataError DivergenceError GateError MissingError RunError TemplateError "
         "TrajweightError"
     ),
     "export": "ExportResult export_weights",
     "job": "ingest",
-    "pipeline": "curate score_with",
+    "pipeline": "curate resume score_with",
     "progress": "Progress",
     "reading": "OriginLabels Reading Rejection read_trajectories",
     "run": "Run load_run",

@@ -124,6 +124,8 @@ def adamw_step(optimizer: torch.optim.AdamW, max_norm: float) -> None:
     for group in optimizer.param_groups:
         nn.utils.clip_grad_norm_(group["params"], max_norm)
     optimizer.step()
+    # Under autocast the low-precision copies of parameters outlive a change of them.
+    torch.clear_autocast_cache()
 
 
 def recorded_adamw_step(optimizer: torch.optim.AdamW, max_norm: float) -> AdamStep:

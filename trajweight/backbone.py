@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -62,6 +62,7 @@ class Backbone:
         self.depth = depth
         self.adapted: PeftModel | None = None
         self.in_use = ""
+        self.recomputes = False
         self._stub = PassThrough()
         model.requires_grad_(False)
         model.eval()
@@ -104,9 +105,38 @@ class Backbone:
                 first = self.adapted.peft_config[ADAPTER]
                 self.adapted.add_adapter(name, first, autocast_adapter_dtype=True)
         self.adapted.eval()
+        self._mark_layers()
         self.in_use = ""
         self.use(name)
         return self.linears_of(name)
+
+    def compute_again_in_backward(self) -> None:
+        """Keep only what enters a layer, and compute its inside again when the gradient is taken.
+
+        The model's own gradient checkpointing. It wants layers in training mode; what is inside
+        them stays in evaluation mode, and nothing is dropped in the layers themselves either.
+
+        Raises:
+            ConfigError: If the model has none.
+        """
+        model: Any = self.model
+        # transformers renames it; both take the settings of torch.utils.checkpoint first.
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        try:
+            (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+        except ValueError as error:
+            message = f"{type(model).__name__} has no gradient checkpointing"
+            raise ConfigError(message, hint="Set gradient_checkpointing = false.") from error
+        self.recomputes = True
+        self._mark_layers()
+
+    def _mark_layers(self) -> None:
+        """Put the layers themselves, but nothing in them, in training mode if that is asked for."""
+        for layer in self.layers if self.recomputes else ():
+            layer.training = True
+            for name, value in list(vars(layer).items()):
+                if "dropout" in name and isinstance(value, float):
+                    setattr(layer, name, 0.0)
 
     def use(self, name: str) -> None:
         """Pass through this adapter from now on, and train it alone."""

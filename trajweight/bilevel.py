@@ -58,7 +58,7 @@ class Member:
     Attributes:
         inner: Its inner level.
         running: The estimator at work on it.
-        start: The state it goes back to at the end of its life.
+        start: The states of both that it goes back to at the end of its life.
         age: Inner steps since then.
     """
 
@@ -67,11 +67,19 @@ class Member:
     start: dict[str, Any]
     age: int
 
+    @classmethod
+    def begin(cls, inner: InnerLevel, estimator: Estimator, *, age: int) -> Member:
+        """A member whose start is where the inner level stands."""
+        running = estimator.begin(inner)
+        return cls(inner, running, {"inner": inner.state(), "running": running.state()}, age)
+
     def rejuvenate(self) -> None:
         """Go back to the start; the stream of batches runs on."""
         now = self.inner.state()
         stream = {name: now[name] for name in ("generator", "waiting", "skipped")}
-        self.inner.restore({**self.start, **stream})
+        self.inner.restore({**self.start["inner"], **stream})
+        # What the estimator keeps, a second adapter or an open window, is of the life that ended.
+        self.running.restore(self.start["running"])
         self.age = 0
 
 
@@ -95,9 +103,7 @@ class Search:
         """Members start at ages spread over a life."""
         self.outer, self.config = outer, config
         self.members = [
-            Member(
-                inner, estimator.begin(inner), inner.state(), place * config.lifetime // len(inners)
-            )
+            Member.begin(inner, estimator, age=place * config.lifetime // len(inners))
             for place, inner in enumerate(inners)
         ]
         for inner in inners:
@@ -194,12 +200,18 @@ class Search:
         self.stopped_because = state["stopped_because"]
 
 
-def learn(search: Search, *, watch: Callable[[dict[str, float]], None]) -> Learned:
+def learn(
+    search: Search,
+    *,
+    watch: Callable[[dict[str, float]], None],
+    between: Callable[[], None] = lambda: None,
+) -> Learned:
     """Step until the ranks of the weights settle.
 
     Args:
         search: The loop, at its start or anywhere in it.
         watch: Called with the numbers of every outer step.
+        between: Called after every step, when the loop can be saved; may raise to leave it.
 
     Raises:
         DivergenceError: If losses or gradients stay non-finite.
@@ -208,6 +220,7 @@ def learn(search: Search, *, watch: Callable[[dict[str, float]], None]) -> Learn
         facts = search.step()
         if facts is not None:
             watch(facts)
+        between()
     return search.learned()
 
 

@@ -6,6 +6,7 @@ and names the setting.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Final, Literal, get_args
@@ -25,6 +26,8 @@ HeadName = Literal["mlp", "linear", "table", "group"]
 EstimatorName = Literal[
     "ghost", "ghost-exact", "finite-difference", "penalty", "unrolled", "implicit"
 ]
+ObjectiveName = Literal["imitate", "successful", "return-weighted"]
+PriorName = Literal["none", "rwr", "filtered"]
 HEADS: Final[tuple[str, ...]] = get_args(HeadName)
 ESTIMATORS: Final[tuple[str, ...]] = get_args(EstimatorName)
 
@@ -73,6 +76,8 @@ class ModelConfig:
         max_tokens: Longest trajectory, in tokens; longer ones lose whole turns.
         vocabulary: Tokens the training loss chooses from: all of them (full), or those that occur
             in the data (seen), which costs less. By default seen on a processor, full elsewhere.
+        gradient_checkpointing: Keep less of a forward pass and compute it again in the backward
+            pass: less memory, about a third more time.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -85,6 +90,7 @@ class ModelConfig:
     alpha: float = 16.0
     max_tokens: int = 2048
     vocabulary: Vocabulary = "auto"
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -101,6 +107,8 @@ class InnerConfig:
     Attributes:
         learning_rate: Of AdamW on the adapter.
         batch_size: Trajectories of one inner step.
+        accumulation: Parts of a batch that pass one after another, to save memory; the gradient
+            is that of the whole batch.
         real_steps: Steps on real training rows alone, before the loop, at least; up to four times
             as many while the outer loss falls. They teach the format, and the adapter with the
             lowest outer loss gives the features their likelihood under real data.
@@ -116,6 +124,7 @@ class InnerConfig:
 
     learning_rate: float = 3e-3
     batch_size: int = 8
+    accumulation: int = 1
     real_steps: int = 12
     warmup_steps: int = 10
     beta1: float = 0.9
@@ -129,7 +138,7 @@ class InnerConfig:
         if self.batch_size < 2:  # d is centred within the batch
             _refuse("batch_size", self.batch_size, "2 or more")
         # The outer gradient goes through Adam's state, so at least one step must have filled it.
-        _require_positive(self, "warmup_steps")
+        _require_positive(self, "warmup_steps", "accumulation")
         for name in ("beta1", "beta2"):
             if not 0 < getattr(self, name) < 1:
                 _refuse(name, getattr(self, name), "between 0 and 1")
@@ -185,7 +194,7 @@ class OuterConfig:
         max_steps: Outer steps at most.
         settled: Rank correlation with the weights ten steps ago that counts as settled.
         target_ess: Effective sample size over the number of synthetic rows that the weights keep
-            at least.
+            at least; with a prior from returns, relative to what the prior alone keeps.
         ess_penalty: Least coefficient of the chi-square penalty n/ESS - 1, d being scaled to one;
             it rises while the target is not met.
         length_shrinkage: Believe d less for short rows, whose losses are noisy.
@@ -199,6 +208,7 @@ class OuterConfig:
             among the candidates.
         contest_steps: Inner steps of each run that compares candidates on dev.
         ensemble: Heads trained on other seeds and, where real rows are few, other folds.
+        checkpoint_every: Outer steps between two checkpoints.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -221,6 +231,7 @@ class OuterConfig:
     temperatures: tuple[float, ...] = (0.5, 1.0, 2.0)
     contest_steps: int = 5
     ensemble: int = 1
+    checkpoint_every: int = 5
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -228,7 +239,7 @@ class OuterConfig:
         _require_positive(
             self, "learning_rate", "max_steps", "hidden", "contest_steps", "population", "lifetime"
         )
-        _require_positive(self, "ensemble")
+        _require_positive(self, "ensemble", "checkpoint_every")
         if not 0 < self.w_min < 1:
             _refuse("w_min", self.w_min, "a bound between 0 and 1")
         if not 0 < self.target_ess <= 1:
@@ -237,6 +248,76 @@ class OuterConfig:
             _refuse("average", self.average, "a share from 0 to below 1")
         if not self.temperatures or min(self.temperatures) <= 0:
             _refuse("temperatures", list(self.temperatures), "one or more numbers above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnsConfig:
+    """What returns decide. A row's return is its reward, or in a task without rewards its outcome.
+
+    Returns are compared inside each task only, since between tasks they tell how hard the task was.
+
+    Attributes:
+        objective: Whose loss the weights lower: that of all real validation rows (imitate), of the
+            successful ones (successful), or of all in proportion to exp(z / beta), z being the
+            return standardised inside its task (return-weighted). Rows without a return count as
+            their task's mean under return-weighted, and not at all under successful.
+        success_threshold: A return of at least this is a success. By default what the row's field
+            success says; else, where all returns are 0 or 1, a return of 1; else the best return
+            of its task where the task has a worse one.
+        prior: What synthetic rows count before anything is learned: all alike (none), exp(z / beta)
+            (rwr), or 1 for the best of each task and outer.w_min for the rest (filtered). Rows
+            without a return count as their task's mean under rwr, and 1 under filtered.
+        beta: Temperature of returns; the smaller, the more they decide.
+        keep_fraction: Share of a task's synthetic rows that filtered keeps.
+        cap: Most that exp(z / beta) counts in the objective; with a prior, the most that a weight
+            exceeds the mean.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    objective: ObjectiveName = "imitate"
+    success_threshold: float | None = None
+    prior: PriorName = "none"
+    beta: float = 1.0
+    keep_fraction: float = 0.5
+    cap: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require_one_of(self, "objective", get_args(ObjectiveName))
+        _require_one_of(self, "prior", get_args(PriorName))
+        _require_positive(self, "beta")
+        if not 0 < self.keep_fraction <= 1:
+            _refuse("keep_fraction", self.keep_fraction, "a share above 0, up to 1")
+        if not 1 < self.cap < math.inf:
+            _refuse("cap", self.cap, "a number above 1")
+        if self.success_threshold is not None and not math.isfinite(self.success_threshold):
+            _refuse("success_threshold", self.success_threshold, "a number")
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainConfig:
+    """Training an adapter from the base with the final weights, for the user to keep.
+
+    Attributes:
+        enabled: Whether to.
+        epochs: Passes over the training rows.
+        learning_rate: Of AdamW, at its highest.
+        warmup_share: Share of the steps over which the rate rises to it.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    enabled: bool = False
+    epochs: float = 2.0
+    learning_rate: float = 1e-3
+    warmup_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require_positive(self, "epochs", "learning_rate")
+        if not 0 <= self.warmup_share < 1:
+            _refuse("warmup_share", self.warmup_share, "a share from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +330,8 @@ class RunConfig:
         inner: The inner level.
         estimator: The hypergradient.
         outer: The outer level.
+        retrain: The adapter that a user keeps.
+        returns: What rewards and outcomes decide.
         seed: Of splits, adapter, head and batches.
     """
 
@@ -259,6 +342,8 @@ class RunConfig:
     inner: InnerConfig = field(default_factory=InnerConfig)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    returns: ReturnsConfig = field(default_factory=ReturnsConfig)
     seed: int = 0
 
     def to_toml(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from trajweight.errors import ConfigError
+from trajweight.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from trajweight.progress import Progress
@@ -26,13 +27,17 @@ _NATIVE_BF16: Final = ("amx_bf16", "avx512_bf16", "sve_bf16")
 _CLEARLY_FASTER: Final = 1.3
 
 
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str, processes: Processes = ALONE) -> torch.device:
     """The torch device for a name; ``auto`` takes CUDA, else MPS, else the CPU.
+
+    One of several processes takes the device that it was given when they met.
 
     Raises:
         ConfigError: If there is no such device here.
     """
     if device == "auto":
+        if processes.device:
+            return torch.device(processes.device)
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -49,14 +54,16 @@ def choose_device(device: str) -> torch.device:
     if (chosen.index or 0) >= here.get(chosen.type, 0):
         why = f"--device {device}: this machine (or this build of torch) has no such device"
         raise ConfigError(why, hint="Pass --device auto, which takes what is there.")
-    return chosen
+    return torch.device(processes.device) if processes.device else chosen
 
 
-def choose_dtype(dtype: str, device: torch.device, progress: Progress) -> torch.dtype:
+def choose_dtype(
+    dtype: str, device: torch.device, progress: Progress, processes: Processes = ALONE
+) -> torch.dtype:
     """The precision for a name; ``auto`` takes bfloat16 where it is native and faster.
 
     On a CPU without native bfloat16 the answer is float32 without any timing, so it is the same
-    in every run; with it, a short comparison decides.
+    in every run; with it, a short comparison decides, that of the first of several processes.
 
     Raises:
         ConfigError: If the name is not known.
@@ -76,6 +83,7 @@ def choose_dtype(dtype: str, device: torch.device, progress: Progress) -> torch.
         progress.say("computing in float32: this processor has no bfloat16 of its own")
         return torch.float32
     ratio = _matmul_seconds(torch.float32) / _matmul_seconds(torch.bfloat16)
+    ratio = processes.agreed(ratio)
     is_faster = ratio >= _CLEARLY_FASTER
     chosen = torch.bfloat16 if is_faster else torch.float32
     name = str(chosen).removeprefix("torch.")

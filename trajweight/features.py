@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trajweight.encoded import Encoded
 from trajweight.layout import Layout, forests, padded
 from trajweight.losses import OutputLayer, ReplyLosses, layouts, reply_means
+from trajweight.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,8 @@ class Frozen:
     """What one pass of the frozen model leaves.
 
     Attributes:
-        cached: Trunk activations of each trajectory, shape (t, d); None where there is no trunk.
+        cached: Trunk activations of each trajectory, shape (t, d), with none of those that another
+            process computes; None where there is no trunk.
         embeddings: Mean last hidden state over the assistant tokens. Shape (n, d).
         losses: Under the base model, over its whole vocabulary.
     """
@@ -54,6 +56,7 @@ def frozen_pass(
     pad_id: int,
     forest_tokens: int,
     progress: Progress,
+    processes: Processes = ALONE,
 ) -> Frozen:
     """Run the whole model once over every trajectory; shared prefixes run once.
 
@@ -63,15 +66,22 @@ def frozen_pass(
         pad_id: Fills the cells after a trajectory's end.
         forest_tokens: Cells of one forest at most; 0 when the model cannot take forests.
         progress: Told of every trajectory.
+        processes: Those that share the trajectories; each keeps the activations of its own.
     """
     output = OutputLayer(backbone)
     n, width = len(encoded), backbone.model.config.get_text_config().hidden_size
     embeddings = torch.zeros(n, width)
     losses = ReplyLosses.zeros(n)
     cached: list[Tensor] = [torch.empty(0)] * n
-    progress.start("frozen model", n)
-    batches = layouts(encoded, pad_id=pad_id, forest_tokens=forest_tokens, padded_tokens=8192)
-    for layout in batches:
+    mine = processes.mine([len(row.input_ids) for row in encoded])
+    progress.start("frozen model", len(mine))
+    for layout in layouts(
+        [encoded[row] for row in mine],
+        pad_id=pad_id,
+        forest_tokens=forest_tokens,
+        padded_tokens=8192,
+    ):
+        layout.members[:] = [mine[member] for member in layout.members]
         hidden, trunk = _both_halves(backbone, layout)
         there = layout.to(backbone.device)
         tokens = output.losses(hidden[there.target_cell], there.target_id).cpu()
@@ -82,6 +92,7 @@ def frozen_pass(
             if trunk is not None:
                 cached[member] = trunk[place].clone()
         progress.advance(len(layout.members))
+    processes.add_up([embeddings, losses.all, losses.first, losses.later])
     progress.finish()
     return Frozen(cached if backbone.depth else None, embeddings, losses)
 

@@ -62,7 +62,7 @@ class InnerLevel:
         self.generator = torch.Generator().manual_seed(seed)
         self.waiting: list[int] = []
         self.skipped = 0
-        self._skipped_in_a_row = 0
+        self._skipped_in_a_row = {"inner": 0, "outer": 0}
 
     def next_batch(self, rows: Rows, *, size: int) -> list[int]:
         """The next rows of an endless stream: each once an epoch, in an order of its own.
@@ -87,7 +87,23 @@ class InnerLevel:
         """Losses of rows and the gradient of sum_i c_i l_i: (b,), one tensor a parameter."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.problem.accumulate(rows, coefficients)
-        return losses, [gradient_of(parameter) for parameter in self.parameters]
+        return losses, self.add_up(losses)
+
+    def add_up(self, *found: Tensor) -> list[Tensor]:
+        """Sum over the processes what a pass found and the gradient it left in the parameters.
+
+        Args:
+            *found: Changed in place; zero where another process does the work.
+
+        Returns:
+            The gradient, one tensor a parameter.
+        """
+        gradients = [gradient_of(parameter) for parameter in self.parameters]
+        if self.problem.processes.count > 1:
+            self.problem.processes.add_up([*found, *gradients])
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.grad = gradient  # a process without a row had none
+        return gradients
 
     def step(self, rows: Rows, weights: Tensor) -> float:
         """One step on the weighted mean loss of a batch; shared prefixes are computed once."""
@@ -126,7 +142,7 @@ class InnerLevel:
             "generator": self.generator.get_state(),
             "waiting": list(self.waiting),
             "skipped": self.skipped,
-            "skipped_in_a_row": self._skipped_in_a_row,
+            "skipped_in_a_row": dict(self._skipped_in_a_row),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -138,7 +154,7 @@ class InnerLevel:
         self.generator.set_state(state["generator"])
         self.waiting = list(state["waiting"])
         self.skipped = state["skipped"]
-        self._skipped_in_a_row = state["skipped_in_a_row"]
+        self._skipped_in_a_row = dict(state["skipped_in_a_row"])
 
     def _is_finite(
         self, level: str, rows: Rows, losses: Tensor, gradients: Sequence[Tensor]
@@ -146,16 +162,17 @@ class InnerLevel:
         """Count and back off from what is not finite; the final error carries the rows to see."""
         norm = float(nn.utils.get_total_norm(gradients))
         if math.isfinite(norm) and bool(losses.isfinite().all()):
-            self._skipped_in_a_row = 0
+            self._skipped_in_a_row[level] = 0
             return True
         self.skipped += 1
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row > MOST_SKIPPED:
+        # A level's own: where inner steps go well, an outer loss may still never be finite.
+        self._skipped_in_a_row[level] += 1
+        if self._skipped_in_a_row[level] > MOST_SKIPPED:
             bad = [row for row, loss in zip(rows, losses.tolist(), strict=True)
                    if not math.isfinite(loss)]  # fmt: skip
             message = (
-                f"{self._skipped_in_a_row} steps in a row had a loss or a gradient that is not "
-                f"finite; the last was one of the {level} level, with a gradient norm of {norm}"
+                f"{self._skipped_in_a_row[level]} steps in a row had a loss or a gradient that is "
+                f"not finite; the last was one of the {level} level, with a gradient norm of {norm}"
             )
             raise DivergenceError(
                 message,

@@ -9,18 +9,21 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
 from trajweight.analysis.report import build_report
-from trajweight.config import MINIMUM_VALIDATION, DataConfig, RunConfig
-from trajweight.errors import ConfigError, DataError
+from trajweight.config import MINIMUM_VALIDATION, DataConfig, ReturnsConfig, RunConfig
+from trajweight.errors import ConfigError, DataError, RunError
 from trajweight.fields import PARENT_FIELD
+from trajweight.interruption import Interrupted
 from trajweight.leakage import HELD_OUT, foreign_reasons
-from trajweight.manifest import manifest_facts, now
+from trajweight.manifest import input_facts, manifest_facts, now, standing_facts
+from trajweight.objective import beforehand, objective_of
+from trajweight.processes import ALONE, Processes
 from trajweight.reading import OriginLabels, Reading, read_trajectories
-from trajweight.run import Run, create_run
+from trajweight.run import CONFIG, Run, create_run
 from trajweight.splitting import split
 from trajweight.stopwatch import Stopwatch
 from trajweight.weights import real_row_weight, weight_table
@@ -29,9 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from trajweight.progress import Progress
+    from trajweight.reweighting import Prior
 
-#: What the manifest says of the model; null where none was loaded.
+#: What a run is of: weights learned, weights by a trained head, or reading alone.
+Kind = Literal["learned", "applied", "ingested"]
+#: What the manifest says of the model, null where none was loaded, and of what was learned.
 _MODEL_FACTS: Final = ("model", "model_fingerprint", "mask_strategy", "device", "dtype")
+_LEARNED_FACTS: Final = ("objective",)
+_START_OVER: Final = "Start over into the same folder with --force."
 
 
 def ingest(
@@ -48,7 +56,8 @@ def ingest(
         DataError: If nothing could be kept; the rejected lines are written all the same.
         ConfigError: If ``out`` may not be used.
     """
-    job = Job.begin(RunConfig(data=config), out, force=force, progress=progress, argv=argv)
+    settings = RunConfig(data=config)
+    job = Job.begin(settings, out, force=force, progress=progress, argv=argv, kind="ingested")
     with job.accounted():
         job.read()
     return job.run
@@ -68,13 +77,25 @@ class Job:
     warnings: list[str]
     facts: dict[str, Any]
     table: pl.DataFrame
+    inputs: Sequence[Mapping[str, Any]]
+    kind: Kind = "learned"
+    resumed: Sequence[str] = ()
+    processes: Processes = ALONE
     n_read: int = 0
     n_rejected: int = 0
     has_told_few: bool = False
 
     @classmethod
     def begin(
-        cls, config: RunConfig, out: Path, *, force: bool, progress: Progress, argv: Sequence[str]
+        cls,
+        config: RunConfig,
+        out: Path,
+        *,
+        force: bool,
+        progress: Progress,
+        argv: Sequence[str],
+        kind: Kind = "learned",
+        processes: Processes = ALONE,
     ) -> Job:
         """Look at the inputs before touching the output, so that a typo costs nothing."""
         inputs = _input_paths(config.data)
@@ -88,9 +109,59 @@ class Job:
             if path.resolve().parent == out.resolve():
                 message = f"the input {path} lies in the run folder {out}"
                 raise ConfigError(message, hint="Give another --out.")
-        run = create_run(out, force=force)
+        known = [input_facts(path) for path in inputs]
+        started = now()
+        facts = {"kind": kind, "argv": list(argv), "arguments": asdict(config), "inputs": known}
+        run = create_run(out, force=force, facts={"started": started, **facts})
         run.save_config(config.to_toml())
-        return cls(config, run, progress, argv, now(), Stopwatch(), [], [], {}, pl.DataFrame())
+        return cls(
+            config=config,
+            run=run,
+            progress=progress,
+            argv=argv,
+            started=started,
+            stopwatch=Stopwatch(),
+            notes=[],
+            warnings=[],
+            facts={},
+            table=pl.DataFrame(),
+            inputs=known,
+            kind=kind,
+            processes=processes,
+        )
+
+    @classmethod
+    def resume(cls, run: Run, *, progress: Progress, processes: Processes = ALONE) -> Job:
+        """Begin again on the folder of a run that has not finished; its checkpoints stay.
+
+        Raises:
+            RunError: If the run had hardly begun, or an input is another than it was then.
+            DataError: If an input is gone.
+        """
+        told, config = run.manifest(), settings_of(run)
+        if told.get("kind") != "learned":
+            message = "only a run that learns weights can be gone on with, and this is none"
+            raise RunError(message, path=run.folder, hint=_START_OVER)
+        for was in told["inputs"]:
+            _require_unchanged(was)
+        run.remove_results()
+        job = cls(
+            config=config,
+            run=run,
+            progress=progress,
+            argv=told["argv"],
+            started=told["started"],
+            stopwatch=Stopwatch(),
+            notes=[],
+            warnings=[],
+            facts={name: told[name] for name in _MODEL_FACTS if told.get(name)},
+            table=pl.DataFrame(),
+            inputs=told["inputs"],
+            resumed=[*told.get("resumed", []), now()],
+            processes=processes,
+        )
+        job.save_manifest("started")
+        return job
 
     def read(self) -> None:
         """Read the files; every line is kept or in ``rejected.jsonl``."""
@@ -134,13 +205,15 @@ class Job:
             yield
             self._check_counts()
             self._report()
-            self._save_manifest("finished")
+            self.save_manifest("finished")
         except BaseException as error:
+            is_wish = isinstance(error, KeyboardInterrupt | Interrupted)
             try:
-                self._save_manifest("failed")
+                self.save_manifest("interrupted" if is_wish else "failed")
             except Exception as second:  # noqa: BLE001 - the first error is the one to be told
                 error.add_note(f"nor could the manifest be written: {second}")
             raise
+        self.run.remove_checkpoints()
 
     def split(self) -> None:
         """Give every row its split."""
@@ -169,34 +242,54 @@ class Job:
 
     def too_few_validation_rows(self) -> str:
         """Why no weights can be learned, or nothing when they can."""
-        found = self.count("validation", "real")
+        objective = objective_of(self.table, self.config.returns)
+        found, rows = objective.n_outer, "real validation trajectories"
+        if objective.name != "imitate":
+            rows += f" that count for the objective {objective.name}"
         if found >= MINIMUM_VALIDATION:
             return ""
         if found and self.config.data.force:
             if not self.has_told_few:
                 self.has_told_few = True
                 self.warn(
-                    f"{found} real validation trajectories are few ({MINIMUM_VALIDATION} is the "
+                    f"{found} {rows} are few ({MINIMUM_VALIDATION} is the "
                     "least that is advised); weights are learned because of --force"
                 )
             return ""
         return (
-            f"{found} real validation trajectories are too few to learn weights from "
-            f"(at least {MINIMUM_VALIDATION}); every weight is one"
+            f"{found} {rows} are too few to learn weights from "
+            f"(at least {MINIMUM_VALIDATION}); {without_head(self.config.returns)}"
             + ("" if found == 0 else "; --force learns all the same")
         )
 
-    def weigh_uniformly(self, why: str) -> None:
-        """Every synthetic training row counts the same, and it is said why."""
+    def weigh_without_head(self, why: str, returns: ReturnsConfig, *, floor: float) -> None:
+        """Synthetic training rows count what returns say, or all the same, and it is said why.
+
+        Args:
+            why: Why there is no head.
+            returns: What returns decide.
+            floor: What the rows that a filter by returns does not keep count.
+        """
         self.warn(why)
         names = self.table.filter(_is_learned())["traj_id"].to_list()
+        prior = self.prior(returns, floor=floor)
+        weights = [1.0] * len(names) if prior is None else prior.weights.double().tolist()
         table = weight_table(
             self.table,
-            weights=dict.fromkeys(names, 1.0),
+            weights=dict(zip(names, weights, strict=True)),
             real_weight=self.real_weight(),
         )
         self.run.save_table("weights", table)
-        self.facts |= {"selected": "uniform", "why_uniform": why}
+        self.facts |= {"selected": "returns" if prior else "uniform", "why_uniform": why}
+
+    def prior(self, returns: ReturnsConfig, *, floor: float) -> Prior | None:
+        """What returns make of the synthetic training rows beforehand, in the table's order."""
+        found = beforehand(self.table.filter(_is_learned()), returns, floor=floor)
+        if found.remark:
+            self.warn(found.remark)
+        if found.facts:
+            self.facts["returns"] = self.facts.get("returns", {}) | found.facts
+        return found.prior
 
     def _check_counts(self) -> None:
         if self.n_read != self.table.height + self.n_rejected:
@@ -214,17 +307,26 @@ class Job:
                 learning["warnings"] = self.warnings
                 self.run.save_report(build_report(self.run, learning))
 
-    def _save_manifest(self, status: str) -> None:
+    def save_manifest(self, status: str) -> None:
+        """Write what is known so far, and how the job stands."""
         facts = manifest_facts(
             arguments=asdict(self.config),
             seeds={"seed": self.config.seed},
-            inputs=_input_paths(self.config.data),
+            inputs=self.inputs,
             counts=self._counts(),
             started=self.started,
             argv=self.argv,
         )
-        extra = {"seconds": self.stopwatch.seconds, "notes": self.notes, "warnings": self.warnings}
-        model = {key: self.facts.get(key) for key in _MODEL_FACTS}
+        extra: dict[str, Any] = {
+            "seconds": self.stopwatch.seconds,
+            "notes": self.notes,
+            "warnings": self.warnings,
+        }
+        extra |= {"kind": self.kind, "resumed": list(self.resumed)}
+        extra["processes"] = self.processes.count
+        if status == "started":
+            extra["finished"] = None
+        model = {key: self.facts.get(key) for key in (*_MODEL_FACTS, *_LEARNED_FACTS)}
         self.run.save_manifest({**facts, **extra, **model}, status=status)
 
     def count(self, split: str, origin: str) -> int:
@@ -254,6 +356,27 @@ class Job:
         now_gone = [{"traj_id": name, "reason": reason} for name, reason in reasons.items()]
         self.run.save_rows("excluded", [*earlier, *now_gone])
 
+    def dtype(self) -> str:
+        """The precision of the settings; in a run that goes on, the one that was computed in."""
+        return str(self.facts.get("dtype", self.config.model.dtype))
+
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint of this job belongs to, by name."""
+        settings = {
+            f"{section}.{name}": str(value)
+            for section, values in asdict(self.config).items()
+            for name, value in (values.items() if isinstance(values, dict) else [("", values)])
+        }
+        standing = standing_facts()
+        model = ("model_fingerprint", "device", "dtype")
+        return {
+            **{name.rstrip("."): value for name, value in settings.items()},
+            **{f"SHA-256 of {each['path']}": str(each["sha256"]) for each in self.inputs},
+            **{name: str(version) for name, version in standing["packages"].items()},
+            "trajweight": standing["tool_version"],
+            **{name: str(self.facts.get(name)) for name in model},
+        }
+
     def say(self, notes: Sequence[str]) -> None:
         """Tell the watcher, and keep the notes for the run."""
         self.notes += notes
@@ -264,6 +387,43 @@ class Job:
         """Warn the watcher, and keep the warning for the run."""
         self.warnings.append(text)
         self.progress.warn(text)
+
+
+def without_head(returns: ReturnsConfig) -> str:
+    """What the weights are where nothing is learned, as a clause."""
+    is_plain = returns.prior == "none"
+    return "every weight is one" if is_plain else "returns alone give the weights"
+
+
+def settings_of(run: Run) -> RunConfig:
+    """The settings a run was begun with.
+
+    Raises:
+        RunError: If they are gone.
+        ConfigError: If they cannot be used.
+    """
+    path = run.path_of(CONFIG)
+    try:
+        return RunConfig.from_toml(path.read_text(encoding="utf-8"))
+    except ConfigError as error:
+        message = f"{path}: {error.message}"
+        raise ConfigError(message, hint=error.hint) from error
+
+
+def _require_unchanged(was: Mapping[str, Any]) -> None:
+    """Compare an input with what the manifest says of it."""
+    path = Path(was["path"])
+    if not path.is_file():
+        hint = "Go on in the working folder where the run was begun, or put the file back."
+        message = "does not exist"
+        raise DataError(message, path=path, hint=hint)
+    is_now = input_facts(path)
+    if is_now["sha256"] != was["sha256"]:
+        message = (
+            f"is not what it was when the run began: its SHA-256 was {was['sha256']} and is "
+            f"{is_now['sha256']}"
+        )
+        raise RunError(message, path=path, hint=f"Put the old file back. Or: {_START_OVER}")
 
 
 def _is_learned() -> pl.Expr:

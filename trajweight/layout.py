@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from trajweight.encoded import Encoded
 
+#: Cells of padded passes that may hold nothing, of all their cells.
+MOST_PADDING = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -79,6 +82,58 @@ def padded(rows: Sequence[Encoded], *, pad_id: int) -> Layout:
     positions = torch.arange(longest).repeat(len(rows), 1)
     members = list(range(len(rows)))
     return Layout(members, input_ids, positions, attention, places, *_targets(rows, places))
+
+
+def alike(lengths: Sequence[int], *, max_cells: int) -> list[list[int]]:
+    """Which trajectories to lay side by side, so that little of the passes is padding.
+
+    Few passes, within two bounds: of the cells of all of them together at most ``MOST_PADDING``
+    hold nothing, and a pass has at most ``max_cells`` cells, or one trajectory.
+
+    Args:
+        lengths: Tokens of each trajectory.
+        max_cells: See above.
+
+    Returns:
+        Their places, ascending in each pass; the longest trajectories come first.
+
+    Example:
+        >>> alike([5, 100, 96, 6], max_cells=8192)
+        [[1, 2], [0, 3]]
+    """
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+
+    def cut(padding: float) -> list[list[int]]:
+        parts = _cut(lengths, order, max_cells=max_cells, most_padding=padding)
+        return [sorted(part) for part in parts]
+
+    # A wide pass here may be made good by a narrow one there, so the loosest cut that will do is
+    # taken; the last one keeps every pass within the bound.
+    for padding in (1.0, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15):
+        parts = cut(padding)
+        cells = sum(len(part) * max(lengths[place] for place in part) for part in parts)
+        if sum(lengths) >= (1 - MOST_PADDING) * cells:
+            return parts
+    return cut(MOST_PADDING)
+
+
+def _cut(
+    lengths: Sequence[int], order: Sequence[int], *, max_cells: int, most_padding: float
+) -> list[list[int]]:
+    """Cut an order, the longest first, into passes of which each keeps within the bounds."""
+    parts: list[list[int]] = []
+    tokens = 0
+    for place in order:
+        if parts:
+            cells = (len(parts[-1]) + 1) * lengths[parts[-1][0]]
+            is_full = tokens + lengths[place] < (1 - most_padding) * cells
+            if cells <= max_cells and not is_full:
+                parts[-1].append(place)
+                tokens += lengths[place]
+                continue
+        parts.append([place])
+        tokens = lengths[place]
+    return parts
 
 
 def forests(rows: Sequence[Encoded], *, max_tokens: int) -> Iterator[Layout]:

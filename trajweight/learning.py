@@ -7,21 +7,25 @@ leaves with everything needed to score rows it has never seen by forward passes 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from trajweight.backbone import ADAPTER
-from trajweight.bilevel import Learned, Search, learn, rank_correlation
+from trajweight.bilevel import Search, learn, rank_correlation
 from trajweight.choosing import estimator_of
 from trajweight.errors import RunError
 from trajweight.features import FeatureMap, adapter_tensors
 from trajweight.inner import InnerLevel
+from trajweight.journal import Journal
 from trajweight.outer import OuterLevel
 from trajweight.problem import Problem
-from trajweight.reweighting import HeadEnsemble, new_head
+from trajweight.processes import ALONE, Processes
+from trajweight.retraining import RETRAINED, retrain
+from trajweight.returns import task_shares
+from trajweight.reweighting import HeadEnsemble, HeadShape, Prior, new_head, restored_head
 from trajweight.student import Student
 from trajweight.trained_head import HeadInputs, TrainedHead, lasting_cut
 from trajweight.verdict import Verdict, hold_contest, temperatures_that_keep
@@ -64,11 +68,13 @@ class Outcome:
     Attributes:
         scored: Scores and weights; the weights are one where uniform won.
         head: The trained head, for `score_rows`.
+        student: The model at work; it holds the retrained adapter, where one was asked for.
         facts: For the report; see `trajweight.analysis.report.Learning`.
     """
 
     scored: Scored
     head: TrainedHead
+    student: Student
     facts: dict[str, Any]
 
 
@@ -80,6 +86,8 @@ def learn_weights(
     progress: Progress,
     stopwatch: Stopwatch,
     on_step: Callable[[dict[str, float]], None],
+    journal: Journal | None = None,
+    processes: Processes = ALONE,
 ) -> Outcome:
     """Learn a weight for every synthetic training row.
 
@@ -90,21 +98,32 @@ def learn_weights(
         progress: Told of stages and of every outer step.
         stopwatch: Gets the time of every stage.
         on_step: Called with the numbers of every outer step.
+        journal: How far an earlier, interrupted call came, and where to note how far this one
+            comes; by default it begins at the beginning.
+        processes: Those that do the same work together; each calls this with the same rows.
 
     Raises:
         DivergenceError: If training leaves the finite numbers.
         ConfigError: If the model is of a kind that cannot be used.
+        Interrupted: If the journal's interruption asks for an end; the journal is saved then.
     """
+    journal = journal or Journal()
     with stopwatch.stage("frozen model"):
-        student = Student(loaded, config.model, material.encoded, progress)
+        student = Student(
+            loaded,
+            config.model,
+            material.encoded,
+            progress,
+            accumulation=config.inner.accumulation,
+            processes=processes,
+        )
         frozen = student.freeze(progress)
         student.add_adapter(config.model, frozen, seed=config.seed)
     problem = problem_of(student, material)
     inner = InnerLevel(problem, config.inner, seed=config.seed)
-    before = problem.outer_loss()
     with stopwatch.stage("warm-up"):
-        real_adapter = _learn_format(inner, config, progress)
-        start = inner.state()
+        warm = journal.warm or _warm_up(inner, config, journal, progress)
+        start, real_adapter = warm["start"], warm["real_adapter"]
     with stopwatch.stage("features"):
         mapped = FeatureMap.fit(
             frozen.embeddings[[*material.real, *material.synthetic]],
@@ -114,22 +133,23 @@ def learn_weights(
         sources = tuple(dict.fromkeys(material.sources[row] for row in material.synthetic))
         reads = HeadInputs(config.outer.head, mapped, sources)
         inputs = reads.of(features, material.sources, material.synthetic)
-    with stopwatch.stage("bilevel loop"):
-        members = [
-            _search(inner, start, inputs, reads, material, config, member, progress, on_step)
-            for member in range(config.outer.ensemble)
-        ]
-    heads = HeadEnsemble([member.heads[-1] for member in members])
+    with stopwatch.stage("bilevel loop"), journal.interruption.deferred():
+        for member in range(len(journal.searches), config.outer.ensemble):
+            _search(
+                inner, start, inputs, reads, material, config, member, journal, progress, on_step
+            )
+    shape = _head_shape(inputs, reads, material, config)
+    heads = HeadEnsemble([restored_head(shape, found["head"]) for found in journal.searches])
     with torch.no_grad():
         scores = heads(inputs)
     with stopwatch.stage("contest"):
         verdict = _contest(inner, start, heads, scores, material, config, progress)
-    weights = verdict.best.weights if verdict.wins else torch.ones(len(material.synthetic))
-    apart = heads.weights_apart(scores[material.synthetic])
+    weights = verdict.best.weights if verdict.wins else verdict.baseline.weights
+    apart = heads.weights_apart(scores[material.synthetic], material.prior)
     scored = Scored(
         scores=scores.mean(1),
         weights=weights,
-        spread=torch.stack([apart.amin(1), apart.amax(1)], 1) if len(members) > 1 else None,
+        spread=torch.stack([apart.amin(1), apart.amax(1)], 1) if apart.shape[1] > 1 else None,
         embeddings=frozen.embeddings,
         base_nll=frozen.losses.all,
     )
@@ -137,9 +157,14 @@ def learn_weights(
         config.model, layers=len(student.backbone.layers), depth=student.backbone.depth
     )
     trained = TrainedHead(heads, reads, real_adapter, cut, config.seed)
-    facts = _facts(members, verdict, before, student, config)
+    facts = _facts(journal, verdict, student, material, config)
     facts["reliability"] = reliability(scores[material.synthetic])
-    return Outcome(scored, trained, facts)
+    if config.retrain.enabled:
+        with stopwatch.stage("retraining"):
+            problem = problem_of(student, material, RETRAINED, whole_vocabulary=True)
+            made = retrain(problem, weights, config, dev=material.dev, progress=progress)
+            facts["retrained"] = made.as_facts()
+    return Outcome(scored, trained, student, facts)
 
 
 def score_rows(
@@ -149,10 +174,12 @@ def score_rows(
     sources: list[str],
     synthetic: list[int],
     *,
+    prior: Prior | None,
     tensors: Mapping[str, Tensor],
     head_config: Mapping[str, Any],
     progress: Progress,
     stopwatch: Stopwatch,
+    processes: Processes = ALONE,
 ) -> Scored:
     """Score rows with a trained head, by forward passes alone.
 
@@ -162,10 +189,12 @@ def score_rows(
         n_turns: Turns of each row.
         sources: Source of each row.
         synthetic: Positions of the rows that get weights; mean one over them.
+        prior: What returns make of those rows beforehand.
         tensors: From the run's head file.
         head_config: From beside it.
         progress: Told of stages.
         stopwatch: Gets the time of every stage.
+        processes: Those that do the same work together.
 
     Raises:
         RunError: If the model is not the one the head was trained on, or the head is a table.
@@ -181,28 +210,30 @@ def score_rows(
         )
     trained = TrainedHead.unpack(tensors, head_config)
     with stopwatch.stage("frozen model"):
-        student = Student(loaded, trained.adapter, encoded, progress)
+        student = Student(loaded, trained.adapter, encoded, progress, processes=processes)
         frozen = student.freeze(progress)
         student.add_adapter(trained.adapter, frozen, seed=trained.seed)
     with stopwatch.stage("features"), torch.no_grad():
         mapped, adapter = trained.inputs.mapped, trained.real_adapter
         features = student.features(mapped, frozen, n_turns, adapter, progress)
         scores = trained.heads(trained.inputs.of(features, sources, synthetic))
-        apart = trained.heads.weights_apart(scores[synthetic])
+        apart = trained.heads.weights_apart(scores[synthetic], prior)
     return Scored(
         scores=scores.mean(1),
-        weights=trained.heads.weights(scores[synthetic]),
+        weights=trained.heads.weights(scores[synthetic], prior),
         spread=torch.stack([apart.amin(1), apart.amax(1)], 1) if apart.shape[1] > 1 else None,
         embeddings=frozen.embeddings,
         base_nll=frozen.losses.all,
     )
 
 
-def problem_of(student: Student, material: Material, adapter: str = ADAPTER) -> Problem:
+def problem_of(
+    student: Student, material: Material, adapter: str = ADAPTER, *, whole_vocabulary: bool = False
+) -> Problem:
     """The problem of one of the student's adapters; the outer loss counts all tasks alike."""
-    tasks = Counter(material.tasks[row] for row in material.validation)
-    share = [1 / (len(tasks) * tasks[material.tasks[row]]) for row in material.validation]
-    losses = student.losses_of(adapter)
+    tasks = [material.tasks[row] for row in material.validation]
+    share = task_shares([material.within[row] for row in material.validation], tasks)
+    losses = student.losses_of(adapter, whole_vocabulary=whole_vocabulary)
     return Problem(
         apart=losses.apart,
         accumulate=losses.accumulate,
@@ -211,9 +242,11 @@ def problem_of(student: Student, material: Material, adapter: str = ADAPTER) -> 
         real=material.real,
         synthetic=material.synthetic,
         validation=material.validation,
-        validation_share=torch.tensor(share),
+        validation_share=share,
         real_weight=material.real_weight,
-        sibling=lambda name: problem_of(student, material, name),
+        sibling=lambda name: problem_of(student, material, f"{adapter}-{name}"),
+        passes=losses.passes,
+        processes=student.processes,
     )
 
 
@@ -226,6 +259,17 @@ def reliability(scores: Tensor) -> float | None:
         for right in columns[place + 1 :]
     ]
     return sum(pairs) / len(pairs) if pairs else None
+
+
+def _warm_up(
+    inner: InnerLevel, config: RunConfig, journal: Journal, progress: Progress
+) -> dict[str, Any]:
+    """The warm-up, and what it leaves for the journal."""
+    before = inner.problem.outer_loss()
+    real_adapter = _learn_format(inner, config, progress)
+    left = {"outer_loss_before": before, "real_adapter": real_adapter, "start": inner.state()}
+    journal.end_warm_up(left)
+    return left
 
 
 def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> list[Tensor]:
@@ -272,18 +316,20 @@ def _search(
     material: Material,
     config: RunConfig,
     member: int,
+    journal: Journal,
     progress: Progress,
     on_step: Callable[[dict[str, float]], None],
-) -> Learned:
-    """One run of the loop from the end of the warm-up."""
+) -> None:
+    """One run of the loop from the end of the warm-up, or from where the journal left it."""
     seed = config.seed + member
     mine, settings = inputs[material.synthetic], config.outer
-    shape = reads.shape(mine, hidden=settings.hidden, w_min=settings.w_min)
+    shape = _head_shape(inputs, reads, material, config)
     problem = inner.problem
     if member:
-        problem = replace(problem, validation_share=resampled_tasks(material, seed))
+        problem = problem.with_shares(resampled_tasks(material, seed))
     lengths = [sum(material.encoded[row].assistant_mask) for row in material.synthetic]
-    outer = OuterLevel(new_head(shape, mine, seed=seed), mine, torch.tensor(lengths), settings)
+    head = new_head(shape, mine, seed=seed)
+    outer = OuterLevel(head, mine, torch.tensor(lengths), settings, prior=material.prior)
     problems = [problem, *(problem.sibling(f"member{k}") for k in range(1, settings.population))]
     inners = [
         InnerLevel(each, config.inner, seed=seed + 1000 * place)
@@ -292,18 +338,30 @@ def _search(
     for each in inners:
         each.restore({**start, "generator": each.generator.get_state()} if member else start)
     search = Search(inners, outer, estimator_of(config.estimator), settings)
+    journal.resume(search)
     name = "bilevel loop" + (
         f" {member + 1} of {settings.ensemble}" if settings.ensemble > 1 else ""
     )
     progress.start(name, settings.max_steps)
+    if search.outer.steps:
+        progress.advance(search.outer.steps)
 
     def watch(facts: dict[str, float]) -> None:
-        on_step({"member": member, **facts} if settings.ensemble > 1 else facts)
+        told = {"member": member, **facts} if settings.ensemble > 1 else facts
+        on_step(told)
+        journal.tell(told)
         progress.advance(outer_loss=facts["outer_loss"], ess=facts["ess_fraction"])
 
-    learned = learn(search, watch=watch)
+    learned = learn(search, watch=watch, between=lambda: journal.between(search))
     progress.finish()
-    return learned
+    journal.end_search(learned)
+
+
+def _head_shape(
+    inputs: Tensor, reads: HeadInputs, material: Material, config: RunConfig
+) -> HeadShape:
+    settings = config.outer
+    return reads.shape(inputs[material.synthetic], hidden=settings.hidden, w_min=settings.w_min)
 
 
 def resampled_tasks(material: Material, seed: int) -> Tensor:
@@ -311,15 +369,12 @@ def resampled_tasks(material: Material, seed: int) -> Tensor:
 
     What another sample of validation tasks would have taught differs as much as this does.
     """
-    names = list(dict.fromkeys(material.tasks[row] for row in material.validation))
+    tasks = [material.tasks[row] for row in material.validation]
+    names = list(dict.fromkeys(tasks))
     drawn = torch.randint(len(names), (len(names),), generator=torch.Generator().manual_seed(seed))
     times = Counter(names[place] for place in drawn.tolist())
-    sizes = Counter(material.tasks[row] for row in material.validation)
-    share = [
-        times[task] / (len(names) * sizes[task])
-        for task in (material.tasks[row] for row in material.validation)
-    ]
-    return torch.tensor(share)
+    within = [material.within[row] for row in material.validation]
+    return task_shares(within, tasks, [times[task] for task in tasks])
 
 
 def _contest(
@@ -332,15 +387,15 @@ def _contest(
     progress: Progress,
 ) -> Verdict:
     """Let dev choose the temperature; the heads are left at the best one."""
-    mine = scores[material.synthetic]
+    mine, prior = scores[material.synthetic], material.prior
 
     def weights_at(temperature: float) -> Tensor:
         heads.set_temperature(temperature)
         with torch.no_grad():
-            return heads.weights(mine)
+            return heads.weights(mine, prior)
 
     temperatures = temperatures_that_keep(
-        weights_at, config.outer.temperatures, target_ess=config.outer.target_ess
+        weights_at, config.outer.temperatures, target_ess=config.outer.target_ess, prior=prior
     )
     by_temperature = {each: weights_at(each) for each in temperatures}
     verdict = hold_contest(inner, start, by_temperature, material, config, progress)
@@ -349,24 +404,21 @@ def _contest(
 
 
 def _facts(
-    members: Sequence[Learned],
-    verdict: Verdict,
-    before: float,
-    student: Student,
-    config: RunConfig,
+    journal: Journal, verdict: Verdict, student: Student, material: Material, config: RunConfig
 ) -> dict[str, Any]:
     vocabulary, best, uniform = student.vocabulary, verdict.best, verdict.uniform
+    warm: dict[str, Any] = journal.warm or {}
     facts: dict[str, Any] = {
         "mode": "learned",
-        "selected": "head" if verdict.wins else "uniform",
+        "selected": "head" if verdict.wins else "returns" if material.prior else "uniform",
         "estimator": config.estimator.name,
         "head": config.outer.head,
-        "objective": "imitate the real validation trajectories (mean NLL, tasks alike)",
-        "base_outer_loss": before,
+        "objective": material.objective,
+        "base_outer_loss": warm["outer_loss_before"],
         "uniform_outer_loss": uniform.outer_loss,
         "weighted_outer_loss": best.outer_loss,
-        "outer_steps": sum(member.steps for member in members),
-        "stopped_because": members[-1].stopped_because,
+        "outer_steps": sum(found["steps"] for found in journal.searches),
+        "stopped_because": journal.searches[-1]["stopped_because"],
         "temperature": best.temperature,
         "target_ess": config.outer.target_ess,
         "tradeoff": verdict.tradeoff(),
@@ -375,6 +427,10 @@ def _facts(
         "dev_gain": verdict.gain,
         "dev_gain_se": verdict.error,
     }
+    if verdict.alone:
+        facts["returns_outer_loss"] = verdict.alone.outer_loss
+        if verdict.has_dev:
+            facts["returns_dev_loss"] = verdict.alone.loss
     if verdict.has_dev:
         facts |= {"uniform_dev_loss": uniform.loss, "weighted_dev_loss": best.loss}
     return facts

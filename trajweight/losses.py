@@ -7,13 +7,15 @@ length alone makes no trajectory useful.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from trajweight.errors import ConfigError
-from trajweight.layout import Layout, forests, padded
+from trajweight.layout import Layout, alike, forests, padded
+from trajweight.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,12 +110,15 @@ class TrajectoryLosses:
     Args:
         backbone: The model, with or without an adapter.
         encoded: The trajectories.
-        cached: Trunk activations of each, shape (t, d); None where there is no trunk.
+        cached: Trunk activations of each, shape (t, d), with none of the rows that another
+            process computes; None where there is no trunk.
         output: The output layer.
         pad_id: Fills the cells after a trajectory's end.
         forest_tokens: Cells of one forest at most; 0 when the model cannot take forests.
-        padded_tokens: Cells of one padded pass at most, where forests cannot be had.
+        padded_tokens: Cells of one padded pass at most.
         adapter: The adapter whose losses these are; empty for the model without one.
+        accumulation: Parts of a batch that pass one after another for its gradient.
+        processes: Those that share the rows of every batch.
     """
 
     def __init__(
@@ -127,6 +132,8 @@ class TrajectoryLosses:
         forest_tokens: int,
         padded_tokens: int = 8192,
         adapter: str = "",
+        accumulation: int = 1,
+        processes: Processes = ALONE,
     ) -> None:
         """Keep what is needed; nothing is computed yet."""
         self.adapter = adapter
@@ -139,6 +146,12 @@ class TrajectoryLosses:
         self.pad_id = pad_id
         self.forest_tokens = forest_tokens
         self.padded_tokens = padded_tokens
+        self.accumulation = accumulation
+        self.processes = processes
+        #: Rows whose activations are here; with a trunk no other row can be computed.
+        self.held: set[int] | None = None
+        if cached is not None:
+            self.held = {row for row, activations in enumerate(cached) if len(activations)}
 
     def apart(self, rows: Sequence[int]) -> Tensor:
         """Loss of each row, every row in cells of its own, differentiable: (b,)."""
@@ -147,29 +160,44 @@ class TrajectoryLosses:
             self._tokens(layout, rows), layout.target_member.to(self.backbone.device), len(rows)
         )
 
+    def passes(self, rows: Sequence[int]) -> list[list[int]]:
+        """Places of the rows that this process computes, by passes of ``apart`` without waste."""
+        found = []
+        for places in self._micro_batches(rows):
+            lengths = [self._length(rows[place]) for place in places]
+            parts = alike(lengths, max_cells=self.padded_tokens)
+            found += [[places[index] for index in part] for part in parts]
+        return found
+
     def accumulate(self, rows: Sequence[int], coefficients: Tensor) -> Tensor:
-        """Add the gradient of sum_i c_i l_i to the parameters; gives back the losses: (b,)."""
+        """Add the gradient of this process's part of sum_i c_i l_i to the parameters.
+
+        Gives back the losses, zero for the rows of other processes: (b,).
+        """
         losses = torch.zeros(len(rows), dtype=self.dtype)
-        for layout in self._layouts(rows):
-            part = self._member_losses(layout, rows)
-            (part * coefficients[layout.members].to(part.device)).sum().backward()
-            losses[layout.members] = part.detach().cpu().to(self.dtype)
+        for places in self._micro_batches(rows):
+            for layout in self._layouts(rows, places):
+                part = self._member_losses(layout, rows)
+                (part * coefficients[layout.members].to(part.device)).sum().backward()
+                losses[layout.members] = part.detach().cpu().to(self.dtype)
         return losses
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[int]) -> Tensor:
         """Loss of each row, without gradients: (b,)."""
         losses = torch.zeros(len(rows), dtype=self.dtype)
-        for layout in self._layouts(rows):
+        for layout in self._layouts(rows, self._mine(rows)):
             losses[layout.members] = self._member_losses(layout, rows).cpu().to(self.dtype)
+        self.processes.add_up([losses])
         return losses
 
     @torch.no_grad()
     def replies(self, rows: Sequence[int]) -> ReplyLosses:
         """Losses of each row over all, first and later replies, without gradients."""
         parts = ReplyLosses.zeros(len(rows))
-        for layout in self._layouts(rows):
+        for layout in self._layouts(rows, self._mine(rows)):
             parts.put(layout.members, reply_means(self._tokens(layout, rows).cpu(), layout))
+        self.processes.add_up([parts.all, parts.first, parts.later])
         return parts
 
     def _member_losses(self, layout: Layout, rows: Sequence[int]) -> Tensor:
@@ -192,14 +220,38 @@ class TrajectoryLosses:
         states = hidden.flatten(0, 1).index_select(0, there.target_cell)
         return self.output.losses(states, there.target_id)
 
-    def _layouts(self, rows: Sequence[int]) -> Iterator[Layout]:
-        """Layouts that hold every row once; members index ``rows``."""
-        yield from layouts(
-            [self.encoded[row] for row in rows],
+    def _mine(self, rows: Sequence[int]) -> list[int]:
+        """Places of the rows that this process computes, ascending.
+
+        With a trunk it is the rows whose activations are here, so that a process computes and
+        keeps those of its own rows only; without one every batch is dealt out evenly.
+        """
+        if self.processes.count == 1 or self.held is None:
+            return self.processes.mine([self._length(row) for row in rows])
+        return [place for place, row in enumerate(rows) if row in self.held]
+
+    def _micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
+        """The same places in ``accumulation`` parts of like size and like lengths."""
+        mine = self._mine(rows)
+        if self.accumulation == 1:
+            return [mine]
+        mine.sort(key=lambda place: self._length(rows[place]))
+        cuts = [len(mine) * part // self.accumulation for part in range(self.accumulation + 1)]
+        return [sorted(mine[begin:end]) for begin, end in pairwise(cuts) if begin < end]
+
+    def _length(self, row: int) -> int:
+        return len(self.encoded[row].input_ids)
+
+    def _layouts(self, rows: Sequence[int], places: Sequence[int]) -> Iterator[Layout]:
+        """Layouts that hold every row at these places once; members index ``rows``."""
+        for layout in layouts(
+            [self.encoded[rows[place]] for place in places],
             pad_id=self.pad_id,
             forest_tokens=self.forest_tokens,
             padded_tokens=self.padded_tokens,
-        )
+        ):
+            layout.members[:] = [places[member] for member in layout.members]
+            yield layout
 
 
 def layouts(
@@ -209,12 +261,7 @@ def layouts(
     if forest_tokens:
         yield from forests(encoded, max_tokens=forest_tokens)
         return
-    order = sorted(range(len(encoded)), key=lambda row: len(encoded[row].input_ids))
-    while order:
-        size = len(order)
-        while size > 1 and size * len(encoded[order[size - 1]].input_ids) > padded_tokens:
-            size -= 1
-        taken, order = order[:size], order[size:]
+    for taken in alike([len(row.input_ids) for row in encoded], max_cells=padded_tokens):
         layout = padded([encoded[row] for row in taken], pad_id=pad_id)
         layout.members[:] = taken
         yield layout

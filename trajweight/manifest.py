@@ -31,7 +31,7 @@ def manifest_facts(
     *,
     arguments: Mapping[str, Any],
     seeds: Mapping[str, int],
-    inputs: Sequence[Path],
+    inputs: Sequence[Mapping[str, Any]],
     counts: Mapping[str, int],
     started: str,
     argv: Sequence[str] = (),
@@ -41,8 +41,7 @@ def manifest_facts(
     Args:
         arguments: The resolved options by name.
         seeds: Every seed by its use.
-        inputs: The files that were read; each is named with its size and SHA-256, or with null
-            for both where it can no longer be read.
+        inputs: From `input_facts`, of every file that is read.
         counts: How many rows were read, kept, rejected, and so on.
         started: From `now`, when the run began.
         argv: The command line as it was typed.
@@ -51,19 +50,21 @@ def manifest_facts(
         "argv": list(argv),
         "arguments": dict(arguments),
         "seeds": dict(seeds),
-        "inputs": [_input_facts(path) for path in inputs],
+        "inputs": [dict(each) for each in inputs],
         "counts": dict(counts),
         "started": started,
         "finished": now(),
     }
 
 
-def _input_facts(path: Path) -> dict[str, Any]:
-    """A file gone since it was read must not cost the run its manifest."""
-    try:
-        return {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    except OSError:
-        return {"path": str(path), "bytes": None, "sha256": None}
+def input_facts(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a file.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    digest = sha256_of(path)
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
 def standing_facts() -> dict[str, Any]:

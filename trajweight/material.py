@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trajweight.encoded import Encoded
+    from trajweight.reweighting import Prior
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Material:
         validation: Rows of the outer loss.
         dev: Rows that choose between weights; may be empty.
         real_weight: What each real training row counts.
+        within: How much each row counts within its task, in the outer loss and on dev.
+        objective: What that means, as a sentence.
+        prior: What returns make of the synthetic rows beforehand.
     """
 
     encoded: list[Encoded]
@@ -34,3 +38,6 @@ class Material:
     validation: list[int]
     dev: list[int]
     real_weight: float
+    within: list[float]
+    objective: str
+    prior: Prior | None

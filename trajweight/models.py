@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trajweight import embedded
 from trajweight.devices import choose_device, choose_dtype
 from trajweight.errors import ConfigError, MissingError, TemplateError
+from trajweight.processes import ALONE, Processes
 from trajweight.quiet import quiet_libraries
 from trajweight.tiny import build_tiny
 
@@ -77,6 +78,7 @@ def load_model(
     dtype: str = "auto",
     progress: Progress,
     offline: bool | None = None,
+    processes: Processes = ALONE,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer.
 
@@ -86,14 +88,15 @@ def load_model(
         dtype: ``auto``, ``float32`` or ``bfloat16``.
         progress: Told what was found and decided.
         offline: True never asks the network; None follows ``HF_HUB_OFFLINE``.
+        processes: Those that load the same model together.
 
     Raises:
         ConfigError: If the name, the device or the dtype cannot be used.
         MissingError: If the model is not here and cannot be fetched.
         TemplateError: If the tokenizer has no chat template.
     """
-    chosen_device = choose_device(device)
-    chosen_dtype = choose_dtype(dtype, chosen_device, progress)
+    chosen_device = choose_device(device, processes)
+    chosen_dtype = choose_dtype(dtype, chosen_device, progress, processes)
     is_offline = _hub_is_off() if offline is None else offline
     progress.start("loading the model")
     if name.lower() == TINY_MODEL:

@@ -2,7 +2,8 @@
 
 The head's surrogate is sum_i d_i w_i(phi) with d_i held fixed, plus mu (n/ESS - 1). The coefficient
 mu rises while ESS/n is below its target and falls back when it is above, never below the penalty
-that is always on: dual ascent on the constraint n/ESS - 1 <= 1/target - 1.
+that is always on: dual ascent on the constraint n/ESS - 1 <= 1/target - 1. With a prior, ESS is
+relative to it, so that the penalty does not take back what the prior decided.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trajweight.config import OuterConfig
-    from trajweight.reweighting import ReweightingHead
+    from trajweight.reweighting import Prior, ReweightingHead
 
 #: How fast the coefficient of the penalty answers to a constraint that is not met, and how high.
 ASCENT, MOST_PENALTY = 0.05, 10.0
@@ -33,13 +34,20 @@ class OuterLevel:
         inputs: Of the synthetic training rows, what the head takes. Shape (n, ...).
         lengths: Assistant tokens of the same rows. Shape (n,).
         config: Of the outer level.
+        prior: What the weights of these rows are before the head says anything.
     """
 
     def __init__(
-        self, head: ReweightingHead, inputs: Tensor, lengths: Tensor, config: OuterConfig
+        self,
+        head: ReweightingHead,
+        inputs: Tensor,
+        lengths: Tensor,
+        config: OuterConfig,
+        *,
+        prior: Prior | None = None,
     ) -> None:
         """The average starts at the head itself."""
-        self.head, self.inputs, self.config = head, inputs, config
+        self.head, self.inputs, self.config, self.prior = head, inputs, config, prior
         self.average = copy.deepcopy(head).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -54,12 +62,12 @@ class OuterLevel:
     @torch.no_grad()
     def weights(self) -> Tensor:
         """Weights of all synthetic training rows, mean one: (n,)."""
-        return self.head.weights(self.head(self.inputs))
+        return self.head.weights(self.head(self.inputs), self.prior)
 
     @torch.no_grad()
     def averaged_weights(self) -> Tensor:
         """The same under the running average of the heads."""
-        return self.average.weights(self.average(self.inputs))
+        return self.average.weights(self.average(self.inputs), self.prior)
 
     def step(self, drawn: Sequence[int], d: Tensor, w: Tensor) -> None:
         """Move the head against d: places in the data set, d and weights of the rows drawn.
@@ -72,8 +80,13 @@ class OuterLevel:
         size = float(centred.square().mean().sqrt())
         self.scale = size if self.steps == 0 else 0.9 * self.scale + 0.1 * size
         self.steps += 1
-        weights = self.head.weights(self.head(self.inputs))
-        concentration = weights.square().mean() / weights.mean().square() - 1
+        weights = self.head.weights(self.head(self.inputs), self.prior)
+        # The head answers for what it takes away, not for what the prior took before it.
+        concentration = (
+            weights.square().mean() / weights.mean().square() - 1
+            if self.prior is None
+            else 1 / self.prior.kept(weights) - 1
+        )
         surrogate = (centred / max(self.scale, 1e-30) * weights[places]).mean()
         self.optimizer.zero_grad(set_to_none=True)
         (surrogate + self.multiplier * concentration).backward()

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from trajweight.checkpoint import Checkpoints
+from trajweight.config import ReturnsConfig
 from trajweight.encoded import Encoded
 from trajweight.errors import ConfigError, DataError, DivergenceError
-from trajweight.job import Job
-from trajweight.learning import Scored, learn_weights, score_rows
+from trajweight.interruption import Interruption
+from trajweight.job import Job, settings_of, without_head
+from trajweight.journal import Journal
+from trajweight.learning import Outcome, Scored, learn_weights, score_rows
+from trajweight.manifest import version_of
 from trajweight.material import Material
-from trajweight.models import LoadedModel, load_model
+from trajweight.models import DEFAULT_MODEL, HUB_ID, LoadedModel, load_model
+from trajweight.objective import objective_of
+from trajweight.processes import joined
+from trajweight.progress import Progress
+from trajweight.retraining import card_of, save_adapter
 from trajweight.table import trajectory_of
 from trajweight.tokenization import encode_all
-from trajweight.weights import weight_table
+from trajweight.weights import effective_sample_size, weight_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trajweight.config import RunConfig
-    from trajweight.progress import Progress
     from trajweight.run import Run
 
 
@@ -32,8 +41,14 @@ def curate(
     force: bool,
     progress: Progress,
     argv: Sequence[str] = (),
+    interruption: Interruption | None = None,
 ) -> Run:
     """Read, split, learn a weight for every synthetic trajectory, and write the run.
+
+    Under a launcher every process calls this; the first writes the run, and what the others give
+    back stands in folders of their own that go when they end.
+
+    An interrupted run can be gone on with; see `resume`.
 
     Args:
         config: All settings.
@@ -41,17 +56,59 @@ def curate(
         force: Take a folder that holds an older run.
         progress: Told of every stage and decision.
         argv: The command line, for the manifest.
+        interruption: Whether the work was asked to end.
 
     Raises:
         DataError: If nothing could be kept, or there is no synthetic trajectory to weigh.
         ConfigError: If a setting or the folder cannot be used.
         MissingError: If the model cannot be had.
+        Interrupted: If that was asked for.
     """
-    job = Job.begin(config, out, force=force, progress=progress, argv=argv)
+    processes = joined(config.model.device)
+    job = Job.begin(
+        config,
+        processes.own_folder(out),
+        force=force,
+        progress=progress if processes.is_main else Progress(),
+        argv=argv,
+        kind="learned",
+        processes=processes,
+    )
+    return _curated(job, interruption or Interruption())
+
+
+def resume(run: Run, *, progress: Progress, interruption: Interruption | None = None) -> Run:
+    """Go on with a run of `curate` that has not finished, from its newest checkpoint.
+
+    On one processor the weights, the head and the trace come out as the same bytes as without any
+    interruption. A run that has finished is given back as it is.
+
+    Args:
+        run: The run; its own settings hold.
+        progress: Told of every stage and decision.
+        interruption: Whether the work was asked to end.
+
+    Raises:
+        RunError: If the run is of another kind or had hardly begun, or if an input, a version or
+            the device is another than it was.
+        DataError: If an input is gone.
+        Interrupted: If that was asked for.
+    """
+    processes = joined(settings_of(run).model.device)
+    run = replace(run, folder=processes.own_folder(run.folder, resumes=True))
+    if run.manifest().get("status") == "finished":
+        run.remove_checkpoints()
+        return run
+    progress = progress if processes.is_main else Progress()
+    job = Job.resume(run, progress=progress, processes=processes)
+    return _curated(job, interruption or Interruption())
+
+
+def _curated(job: Job, interruption: Interruption) -> Run:
     with job.accounted():
         job.read()
         job.split()
-        _weigh(job)
+        _weigh(job, interruption)
     return job.run
 
 
@@ -67,7 +124,8 @@ def score_with(
     """Apply the head of a trained run to new trajectories, by forward passes alone.
 
     Synthetic rows get weights with mean one over the new data; rows that copy a held-out row of
-    the trained run are excluded.
+    the trained run are excluded. A head learned on top of returns says what these do not, so the
+    prior of its run is made anew from the returns of the new rows.
 
     Raises:
         RunError: If ``trained`` has no head, or the model is another one.
@@ -77,35 +135,52 @@ def score_with(
     if out.resolve() == trained.folder.resolve():
         message = f"{out} is the trained run itself"
         raise ConfigError(message, hint="Give another --out.")
-    job = Job.begin(config, out, force=force, progress=progress, argv=argv)
+    processes = joined(config.model.device)
+    progress = progress if processes.is_main else Progress()
+    job = Job.begin(
+        config,
+        processes.own_folder(out),
+        force=force,
+        progress=progress,
+        argv=argv,
+        kind="applied",
+        processes=processes,
+    )
     with job.accounted():
         job.read()
         job.split_against(trained)
         _require_synthetic(job)
-        if head_config["selected"] == "uniform":
-            job.weigh_uniformly("in its own run this head did no better than uniform weights")
+        # There is no outer loss here; what the run made of returns beforehand holds here too.
+        returns = replace(ReturnsConfig(**head_config.get("returns", {})), objective="imitate")
+        floor = head_config["shape"]["w_min"]
+        if head_config["selected"] != "head":
+            rival = "uniform weights" if head_config["selected"] == "uniform" else "returns alone"
+            why = f"in its own run this head did no better than {rival}"
+            job.weigh_without_head(why, returns, floor=floor)
             return job.run
         adapter = head_config["adapter"]
         loaded, encoded = tokenise(job, head_config["model"], adapter["max_tokens"])
         _require_synthetic(job)
-        material = _material(job, encoded)
+        material = material_of(job, encoded, returns, floor=floor)
         scored = score_rows(
             loaded,
             material.encoded,
             material.n_turns,
             material.sources,
             material.synthetic,
+            prior=material.prior,
             tensors=tensors,
             head_config=head_config,
             progress=progress,
             stopwatch=job.stopwatch,
+            processes=processes,
         )
         _save_scores(job, scored, list(encoded), material)
         job.facts |= {"mode": "applied", "selected": "head", "trained_run": str(trained.folder)}
     return job.run
 
 
-def _weigh(job: Job) -> None:
+def _weigh(job: Job, interruption: Interruption) -> None:
     """Learn the weights, or make them uniform where there are too few rows to learn from."""
     _require_synthetic(job)
     why = job.too_few_validation_rows()
@@ -116,9 +191,9 @@ def _weigh(job: Job) -> None:
         _require_synthetic(job)
         why = job.too_few_validation_rows()
         if not why:
-            _learn(job, loaded, encoded)
+            _learn(job, loaded, encoded, interruption)
             return
-    job.weigh_uniformly(why)
+    job.weigh_without_head(why, job.config.returns, floor=job.config.outer.w_min)
 
 
 def _require_synthetic(job: Job) -> None:
@@ -136,8 +211,9 @@ def tokenise(
         loaded = load_model(
             model or settings.model,
             device=settings.device,
-            dtype=settings.dtype,
+            dtype=job.dtype(),
             progress=job.progress,
+            processes=job.processes,
         )
     rows = job.table.filter(pl.col("split") != "excluded")
     names = rows["traj_id"].to_list()
@@ -153,13 +229,30 @@ def tokenise(
     job.exclude({name: row.reason for name, row in paired if not isinstance(row, Encoded)})
     job.facts |= {"model": loaded.name, "mask_strategy": found.strategy}
     job.facts |= {"model_fingerprint": loaded.fingerprint}
-    job.facts |= {"device": str(loaded.device), "dtype": str(loaded.dtype).removeprefix("torch.")}
+    # Each of several processes has a device of its own, but they are of one kind.
+    device = loaded.device.type if job.processes.count > 1 else str(loaded.device)
+    job.facts |= {"device": device, "dtype": str(loaded.dtype).removeprefix("torch.")}
     return loaded, {name: row for name, row in paired if isinstance(row, Encoded)}
 
 
-def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
+def _learn(
+    job: Job, loaded: LoadedModel, encoded: dict[str, Encoded], interruption: Interruption
+) -> None:
     """Learn weights, and write them with the head and the trace."""
-    material = _material(job, encoded)
+    checkpoints = Checkpoints(job.run.checkpoints, job.fingerprint())
+    journal = Journal(
+        checkpoints,
+        interruption,
+        every=job.config.outer.checkpoint_every,
+        processes=job.processes,
+    )
+    journal.reopen(lambda text: job.say([text]))
+    if journal.told:
+        job.run.save_rows("trace", journal.told)
+    # Once a choice of the machine is known, a run that goes on must make it again.
+    job.save_manifest("started")
+    material = material_of(job, encoded, job.config.returns, floor=job.config.outer.w_min)
+    _tell_what_returns_leave(job, material)
     try:
         outcome = learn_weights(
             loaded,
@@ -168,6 +261,8 @@ def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
             progress=job.progress,
             stopwatch=job.stopwatch,
             on_step=job.run.append_trace,
+            journal=journal,
+            processes=job.processes,
         )
     except DivergenceError as error:
         names = list(encoded)
@@ -180,14 +275,46 @@ def _learn(job: Job, loaded: LoadedModel, encoded: dict[str, Encoded]) -> None:
         "model": _lasting_name(loaded.name),
         "model_fingerprint": loaded.fingerprint,
         "selected": outcome.facts["selected"],
+        "objective": material.objective,
+        "returns": asdict(job.config.returns),
     }
     job.run.save_head(tensors, config)
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
-    if outcome.facts["selected"] == "uniform":
-        job.warn("the learned weights did no better than uniform ones; every weight is one")
+    if job.config.retrain.enabled:
+        _save_adapter(job, outcome, loaded, material)
+    if outcome.facts["selected"] != "head":
+        rival = "uniform ones" if outcome.facts["selected"] == "uniform" else "those from returns"
+        otherwise = without_head(job.config.returns)
+        job.warn(f"the learned weights did no better than {rival}; {otherwise}")
     if not material.dev:
         job.warn("no dev rows: learned and uniform weights were compared on validation rows")
+
+
+def _tell_what_returns_leave(job: Job, material: Material) -> None:
+    """Say it where returns alone gather the weights on fewer rows than was wanted."""
+    left = material.prior.ess_fraction if material.prior else 1.0
+    target = job.config.outer.target_ess
+    if left < target:
+        job.warn(
+            f"returns alone bring ESS/n to {left:.2f}; the target of {target:g} holds only for "
+            "what is learned on top, and a greater returns.beta or returns.keep_fraction in "
+            "--config leaves more"
+        )
+
+
+def _save_adapter(job: Job, outcome: Outcome, loaded: LoadedModel, material: Material) -> None:
+    """Write the retrained adapter and its card into the run."""
+    base = HUB_ID if loaded.name == DEFAULT_MODEL else _lasting_name(loaded.name)
+    weights = outcome.scored.weights
+    facts = {
+        **outcome.facts,
+        "n_real": len(material.real),
+        "n_synthetic": len(material.synthetic),
+        "ess_fraction": float(effective_sample_size(weights)) / len(weights),
+    }
+    card = card_of(facts, base_model=base, version=version_of("trajweight") or "unknown")
+    save_adapter(outcome.student, job.run.adapter, base_model=base, card=card)
 
 
 def _lasting_name(model: str) -> str:
@@ -195,14 +322,25 @@ def _lasting_name(model: str) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
-def _material(job: Job, encoded: dict[str, Encoded]) -> Material:
-    """The rows' roles, by position."""
+def material_of(
+    job: Job, encoded: dict[str, Encoded], returns: ReturnsConfig, *, floor: float
+) -> Material:
+    """The rows' roles, by position; held-out rows that the objective leaves out have none."""
+    objective = objective_of(job.table, returns)
+    if objective.remark:
+        job.warn(objective.remark)
+    if objective.facts:
+        job.facts["returns"] = objective.facts
     rows = {row["traj_id"]: row for row in job.table.iter_rows(named=True)}
     chosen = [rows[name] for name in encoded]
 
     def places(split: str, origin: str) -> list[int]:
         roles = [(row["split"], row["origin"]) for row in chosen]
         return [place for place, role in enumerate(roles) if role == (split, origin)]
+
+    def counted(split: str) -> list[int]:
+        found = places(split, "real")
+        return [place for place in found if chosen[place]["traj_id"] in objective.within]
 
     return Material(
         encoded=list(encoded.values()),
@@ -211,9 +349,12 @@ def _material(job: Job, encoded: dict[str, Encoded]) -> Material:
         sources=[row["source"] for row in chosen],
         real=places("train", "real"),
         synthetic=places("train", "synthetic"),
-        validation=places("validation", "real"),
-        dev=places("dev", "real"),
+        validation=counted("validation"),
+        dev=counted("dev"),
         real_weight=job.real_weight(),
+        within=[objective.within.get(name, 0.0) for name in encoded],
+        objective=objective.sentence,
+        prior=job.prior(returns, floor=floor),
     )
 
 

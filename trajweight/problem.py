@@ -6,12 +6,13 @@ Rows are numbers and losses are callables here; what they stand for is known els
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from trajweight.errors import ConfigError
+from trajweight.processes import ALONE, Processes
 
 Rows = Sequence[int]
 
@@ -21,14 +22,21 @@ def _no_sibling(name: str) -> Problem:
     raise ConfigError(message)
 
 
+def _in_one_pass(rows: Rows) -> list[list[int]]:
+    return [list(range(len(rows)))]
+
+
 @dataclass(frozen=True)
 class Problem:
     """The inner model as the loop sees it.
 
+    With several processes each computes some rows of a batch, and the loop adds up what they find.
+
     Attributes:
         apart: Losses of rows, differentiable, each row in cells of its own: rows to (b,).
-        accumulate: Adds the gradient of sum_i c_i l_i to the parameters: rows, (b,) to (b,).
-        evaluate: Losses of rows without gradients: rows to (b,).
+        accumulate: Adds the gradient of this process's part of sum_i c_i l_i to the parameters;
+            gives back the losses, zero for the rows of others: rows, (b,) to (b,).
+        evaluate: Losses of rows without gradients, of all rows on every process: rows to (b,).
         linears: The linears that hold every trainable tensor.
         real: Real training rows.
         synthetic: Synthetic training rows; weights come in this order.
@@ -36,6 +44,9 @@ class Problem:
         validation_share: Share of each in the outer loss, summing to one. Shape (m,).
         real_weight: What each real training row counts, synthetic rows having mean one.
         sibling: The same problem for a further adapter, by its name, on the same frozen base.
+        passes: The passes of ``apart`` that make up a batch: which places of it this process
+            computes, and which of them together: rows to a list of places a pass.
+        processes: Those that share the work.
     """
 
     apart: Callable[[Rows], Tensor]
@@ -48,6 +59,8 @@ class Problem:
     validation_share: Tensor
     real_weight: float
     sibling: Callable[[str], Problem] = field(default=_no_sibling)
+    passes: Callable[[Rows], list[list[int]]] = field(default=_in_one_pass)
+    processes: Processes = ALONE
 
     @property
     def training(self) -> list[int]:
@@ -57,6 +70,20 @@ class Problem:
     def outer_loss(self) -> float:
         """The outer loss under the model as it stands."""
         return float((self.evaluate(self.validation) * self.validation_share).sum())
+
+    def with_shares(self, share: Tensor) -> Problem:
+        """The same problem, and its siblings, with other shares of the validation rows.
+
+        Args:
+            share: Summing to one; rows with none leave the outer loss. Shape (m,).
+        """
+        kept = share.nonzero().flatten().tolist()
+        return replace(
+            self,
+            validation=[self.validation[place] for place in kept],
+            validation_share=share[kept],
+            sibling=lambda name: self.sibling(name).with_shares(share),
+        )
 
     def sample_validation(self, size: int, generator: torch.Generator) -> tuple[list[int], Tensor]:
         """At most ``size`` validation rows, with shares that sum to one."""

@@ -4,7 +4,8 @@
 
 The mean is over the whole data set, never over a batch, so a weight does not depend on its
 neighbours; no weight exceeds another by more than ``w_max / w_min``. A temperature T above one
-flattens the weights, below one sharpens them.
+flattens the weights, below one sharpens them. What is known of the rows before any learning, such
+as returns, comes in as a factor p: ``w = a p / mean(a p)``, so that ``log w = log a + log p``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 from torch import Tensor, nn
+
+from trajweight.weights import effective_sample_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +48,36 @@ class HeadShape:
     w_max: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What the weights are before a head says anything; it is fixed.
+
+    Attributes:
+        factors: What each row's weight is multiplied by, above zero. Shape (n,).
+        cap: No weight exceeds the mean by more than this, above one.
+    """
+
+    factors: Tensor
+    cap: float
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights under a head that says the same of every row, mean one: (n,)."""
+        return capped(mean_one(self.factors), self.cap)
+
+    @property
+    def ess_fraction(self) -> float:
+        """Their effective sample size over n."""
+        return float(effective_sample_size(self.weights)) / len(self.factors)
+
+    def kept(self, weights: Tensor) -> Tensor:
+        """The part of it that weights (n,) keep: one at the prior, whatever the prior is.
+
+        (sum w)^2 / (n sum w^2 / p), so that 1 / kept - 1 is the chi-square distance from p.
+        """
+        return weights.mean().square() / (weights.square() / self.weights).mean()
+
+
 class ReweightingHead(nn.Module):
     """What all heads have in common: bounds, temperature and normalisation.
 
@@ -59,9 +92,11 @@ class ReweightingHead(nn.Module):
         self.shape = shape
         self.register_buffer("temperature", torch.ones(()))
 
-    def weights(self, scores: Tensor) -> Tensor:
-        """Bounded weights with mean one over the rows given: (n,) to (n,)."""
-        return mean_one(self.bounded(scores))
+    def weights(self, scores: Tensor, prior: Prior | None = None) -> Tensor:
+        """Bounded weights, times the prior's factors, with mean one: (n,) to (n,)."""
+        if prior is None:
+            return mean_one(self.bounded(scores))
+        return capped(mean_one(self.bounded(scores) * prior.factors), prior.cap)
 
     def bounded(self, scores: Tensor) -> Tensor:
         """Weights before normalisation, each in (w_min, w_max): (n,) to (n,)."""
@@ -149,17 +184,17 @@ class HeadEnsemble(nn.Module):
         """Scores of the rows by each head: inputs (n, ...) to (n, k)."""
         return torch.stack([head(inputs) for head in self.heads], dim=1)
 
-    def weights_apart(self, scores: Tensor) -> Tensor:
+    def weights_apart(self, scores: Tensor, prior: Prior | None = None) -> Tensor:
         """Weights by each head, each with mean one: (n, k) to (n, k)."""
         columns = [
-            head.weights(column)  # type: ignore[operator]
+            head.weights(column, prior)  # type: ignore[operator]
             for head, column in zip(self.heads, scores.unbind(1), strict=True)
         ]
         return torch.stack(columns, dim=1)
 
-    def weights(self, scores: Tensor) -> Tensor:
+    def weights(self, scores: Tensor, prior: Prior | None = None) -> Tensor:
         """Mean weights, with mean one: (n, k) to (n,)."""
-        return mean_one(self.weights_apart(scores).mean(1))
+        return mean_one(self.weights_apart(scores, prior).mean(1))
 
     def set_temperature(self, temperature: float) -> None:
         """One temperature for all heads."""
@@ -203,3 +238,19 @@ def mean_one(positive: Tensor) -> Tensor:
     if bool((positive == positive[0]).all()) and not positive.requires_grad:
         return torch.ones_like(positive)
     return positive / positive.mean()
+
+
+def capped(weights: Tensor, cap: float) -> Tensor:
+    """None above ``cap``, the others scaled up so that the mean stays one: (n,) to (n,).
+
+    Args:
+        weights: Above zero, mean one. Shape (n,).
+        cap: Above one.
+    """
+    result, at_cap = weights, torch.zeros_like(weights, dtype=torch.bool)
+    while bool(((result > cap) & ~at_cap).any()):
+        at_cap = at_cap | (result > cap)
+        room = len(weights) - cap * int(at_cap.sum())
+        rest = weights.masked_fill(at_cap, 0.0)
+        result = torch.where(at_cap, cap, rest * (room / rest.sum()))
+    return result

@@ -10,6 +10,8 @@
     trace.jsonl          one line an outer step
     head.safetensors     the reweighting head, with head.json beside it
     report.json          the facts of the report
+    checkpoints/         of the learning; large, and gone when the run has finished
+    adapter/             the retrained adapter in PEFT's layout, where one was asked for
 
 The manifest is written first with status "started" and last with status "finished"; it is what
 makes a folder a run, so only a folder that has one is ever cleared.
@@ -18,6 +20,7 @@ makes a folder a run, so only a folder that has one is ever cleared.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
@@ -42,6 +45,10 @@ TABLES: Final[tuple[TableName, ...]] = ("trajectories", "features", "weights")
 ROWS: Final[tuple[RowsName, ...]] = ("rejected", "excluded", "trace")
 MANIFEST, CONFIG, REPORT = "manifest.json", "config.toml", "report.json"
 HEAD, HEAD_CONFIG = "head.safetensors", "head.json"
+CHECKPOINTS: Final = "checkpoints"
+ADAPTER: Final = "adapter"
+#: What marks the folder of an adapter as one of ours, and all it may hold.
+ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 #: Every name a run may write; with force, these and nothing else are removed.
 RUN_FILES: Final[tuple[str, ...]] = (
     *(MANIFEST, CONFIG, REPORT, HEAD, HEAD_CONFIG),
@@ -87,6 +94,41 @@ class Run:
         """Add the line of one outer step, on disk as soon as the call returns."""
         with (self.folder / "trace.jsonl").open("ab") as stream:
             stream.write(json_line(step))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / CHECKPOINTS
+
+    @property
+    def adapter(self) -> Path:
+        """The folder of the retrained adapter."""
+        return self.folder / ADAPTER
+
+    def remove_adapter(self) -> None:
+        """Remove the adapter and its folder; what somebody else put there stays."""
+        for name in ADAPTER_FILES:
+            (self.adapter / name).unlink(missing_ok=True)
+        if self.adapter.is_dir() and not any(self.adapter.iterdir()):
+            self.adapter.rmdir()
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints and their folder; what somebody else put there stays."""
+        if not self.checkpoints.is_dir():
+            return
+        for path in [*self.checkpoints.glob("[0-9]*.safetensors"), *_parts(self.checkpoints)]:
+            path.unlink(missing_ok=True)
+        if not any(self.checkpoints.iterdir()):
+            self.checkpoints.rmdir()
+
+    def remove_results(self) -> None:
+        """Remove all but manifest, settings and checkpoints, to make them again."""
+        for name in RUN_FILES:
+            if name not in (MANIFEST, CONFIG):
+                (self.folder / name).unlink(missing_ok=True)
+        self.remove_adapter()
+        for part in _parts(self.folder):
+            part.unlink(missing_ok=True)
 
     def save_report(self, facts: Mapping[str, Any]) -> None:
         """Write the facts of the report."""
@@ -156,10 +198,13 @@ class Run:
             RunError: If the run did not leave it.
         """
         if not self.has(name):
-            finished = self.has(MANIFEST) and self.manifest().get("status") == "finished"
+            told = self.manifest() if name != MANIFEST and self.has(MANIFEST) else {}
+            finished = told.get("status") == "finished"
             why = "this run did not make one" if finished else "the run did not finish"
             msg = f"the run has no {name}; {why}"
-            raise RunError(msg, path=self.folder, hint=_AGAIN)
+            can_go_on = not finished and told.get("kind") == "learned"
+            go_on = f"Go on with it: trajweight score --resume {self.folder}\nOr: " * can_go_on
+            raise RunError(msg, path=self.folder, hint=go_on + _AGAIN)
         return self.folder / name
 
     def _object(self, name: str) -> dict[str, Any]:
@@ -170,12 +215,13 @@ class Run:
         return found
 
 
-def create_run(out: Path, *, force: bool) -> Run:
+def create_run(out: Path, *, force: bool, facts: Mapping[str, Any] | None = None) -> Run:
     """Make the folder of a new run, marked as started.
 
     Args:
         out: The folder; it must be empty or not there.
         force: Take a folder that holds a run: the files of that run are removed, all others stay.
+        facts: What the manifest says of a run that has only started.
 
     Raises:
         ConfigError: If the folder may not be used.
@@ -187,14 +233,14 @@ def create_run(out: Path, *, force: bool) -> Run:
     if entries and not force:
         message = f"{out} is not empty: it holds {_some(entries)}."
         raise ConfigError(message, hint="--force or another --out")
-    taken = [name for name in entries if name in RUN_FILES]
+    taken = [name for name in entries if name in (*RUN_FILES, CHECKPOINTS, ADAPTER)]
     if taken and not _is_run(out):
         message = f"{out} holds {_some(taken)}, and no run of trajweight wrote that."
         raise ConfigError(message, hint="Move it away, or give another --out.")
     if _is_run(out):
         _remove_run_files(out)
     run = Run(out)
-    run.save_manifest({"started": now()}, status="started")
+    run.save_manifest({"started": now(), **(facts or {})}, status="started")
     return run
 
 
@@ -238,6 +284,10 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
     write_atomically(path, fill)
 
 
+_OUR_PART: Final = re.compile(
+    rf"\.({'|'.join(map(re.escape, RUN_FILES))}|[0-9]+\.safetensors)\.[0-9a-f]+"
+    + re.escape(PART_SUFFIX)
+)
 _MAKE: Final = "Make a run with `trajweight score DATA --out FOLDER`, then give that folder."
 _AGAIN: Final = "Run it again into the same folder with --force."
 
@@ -253,10 +303,18 @@ def _is_run(folder: Path) -> bool:
 
 def _remove_run_files(folder: Path) -> None:
     """Remove what a run owns, the manifest last, and what an interrupted write left behind."""
+    Run(folder).remove_checkpoints()
+    Run(folder).remove_adapter()
+    for part in _parts(folder):
+        part.unlink(missing_ok=True)
     for name in reversed(RUN_FILES):
         (folder / name).unlink(missing_ok=True)
-        for part in folder.glob(f".{name}.*{PART_SUFFIX}"):
-            part.unlink(missing_ok=True)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """What writes that were killed left behind of files with our names."""
+    found = folder.glob(f".*{PART_SUFFIX}")
+    return [path for path in found if _OUR_PART.fullmatch(path.name)]
 
 
 def _require_known_schema(version: object, path: Path) -> None:

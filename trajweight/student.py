@@ -18,6 +18,7 @@ from trajweight.features import (
     set_adapter,
 )
 from trajweight.losses import OutputLayer, TrajectoryLosses
+from trajweight.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,14 @@ class Student:
     """The model at work on a set of rows: its trunk runs once, its top as often as needed."""
 
     def __init__(
-        self, loaded: LoadedModel, config: ModelConfig, encoded: list[Encoded], progress: Progress
+        self,
+        loaded: LoadedModel,
+        config: ModelConfig,
+        encoded: list[Encoded],
+        progress: Progress,
+        *,
+        accumulation: int = 1,
+        processes: Processes = ALONE,
     ) -> None:
         """Cut the model where the settings say, and find out whether it takes forests."""
         on_cpu = loaded.device.type == "cpu"
@@ -46,6 +54,7 @@ class Student:
             adapted = min(ADAPTER_LAYERS_CPU, layers) if on_cpu else 0
         self.backbone = Backbone(loaded.model, depth=layers - adapted if adapted else 0)
         self.encoded = encoded
+        self.accumulation, self.processes = accumulation, processes
         self.pad_id = int(loaded.tokenizer.pad_token_id)
         self.forest_tokens = FOREST_TOKENS_CPU if on_cpu else FOREST_TOKENS_GPU
         longest = max(encoded, key=lambda row: len(row.input_ids))
@@ -69,12 +78,15 @@ class Student:
             pad_id=self.pad_id,
             forest_tokens=self.forest_tokens,
             progress=progress,
+            processes=self.processes,
         )
 
     def add_adapter(self, config: ModelConfig, frozen: Frozen, *, seed: int) -> None:
         """Put an adapter on the top, and feed the top from the cache from now on."""
         self.config, self.frozen = config, frozen
         self.backbone.add_adapter(rank=config.rank, alpha=config.alpha, seed=seed)
+        if config.gradient_checkpointing:
+            self.backbone.compute_again_in_backward()
         self.linears = trainable_linears(self.backbone.model)
         self.full_losses = self._losses(ADAPTER, OutputLayer(self.backbone))
 
@@ -86,9 +98,12 @@ class Student:
         config = self.config
         return self.backbone.add_adapter(rank=config.rank, alpha=config.alpha, seed=0, name=adapter)
 
-    def losses_of(self, adapter: str = ADAPTER) -> TrajectoryLosses:
+    def losses_of(
+        self, adapter: str = ADAPTER, *, whole_vocabulary: bool = False
+    ) -> TrajectoryLosses:
         """Training losses under an adapter."""
-        return self._losses(adapter, OutputLayer(self.backbone, tokens=self.vocabulary))
+        tokens = None if whole_vocabulary else self.vocabulary
+        return self._losses(adapter, OutputLayer(self.backbone, tokens=tokens))
 
     def features(
         self,
@@ -125,6 +140,8 @@ class Student:
             pad_id=self.pad_id,
             forest_tokens=self.forest_tokens,
             adapter=adapter,
+            accumulation=self.accumulation,
+            processes=self.processes,
         )
 
     def _seen_tokens(self) -> Tensor:

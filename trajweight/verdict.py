@@ -1,7 +1,12 @@
-"""Do the learned weights help? Short trainings with them and with uniform ones, judged on dev."""
+"""Do the learned weights help? Short trainings with them and without, judged on dev.
+
+Without means uniform weights, and where returns give a prior, that prior alone: what is not learned
+is the same on both sides.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from trajweight.inner import InnerLevel
     from trajweight.material import Material
     from trajweight.progress import Progress
+    from trajweight.reweighting import Prior
 
 #: Temperatures between which the one that meets the target of the effective sample size lies.
 _FLATTEST, _HALVINGS = 1024.0, 40
@@ -28,7 +34,7 @@ class Candidate:
     """Weights at one temperature, and how a model trained with them did.
 
     Attributes:
-        temperature: Infinite for uniform weights.
+        temperature: Infinite where the head says nothing.
         weights: Of the synthetic training rows, mean one. Shape (n,).
         ess_fraction: Their effective sample size over n.
         loss: On the rows that choose, mean over their tasks, in nats a token.
@@ -50,14 +56,16 @@ class Verdict:
 
     Attributes:
         uniform: Uniform weights.
+        alone: Weights from returns alone; None without a prior.
         learned: Learned weights by temperature, sharpest first.
         best: The one of ``learned`` that did best.
-        gain: Loss it saves against uniform, mean over the tasks, in nats a token.
+        gain: Loss it saves against the baseline, mean over the tasks, in nats a token.
         error: Standard error of the gain over the tasks; None with a single task.
         has_dev: Whether dev rows chose, or the validation rows for want of them.
     """
 
     uniform: Candidate
+    alone: Candidate | None
     learned: list[Candidate]
     best: Candidate
     gain: float
@@ -65,25 +73,34 @@ class Verdict:
     has_dev: bool
 
     @property
+    def baseline(self) -> Candidate:
+        """What the weights are where nothing is learned."""
+        return self.alone or self.uniform
+
+    @property
     def wins(self) -> bool:
-        """Whether the gain over uniform weights is more than its own standard error."""
+        """Whether the gain over the baseline is more than its own standard error."""
         return self.gain > (self.error or 0.0)
 
     def tradeoff(self) -> list[dict[str, float | None]]:
-        """Loss against effective sample size, uniform weights last; temperature None for those."""
+        """Loss against effective sample size; temperature None for returns alone and uniform."""
         return [
             {
-                "temperature": None if each is self.uniform else each.temperature,
+                "temperature": each.temperature if math.isfinite(each.temperature) else None,
                 "ess_fraction": each.ess_fraction,
                 "loss": each.loss,
                 "outer_loss": each.outer_loss,
             }
-            for each in [*self.learned, self.uniform]
+            for each in [*self.learned, *([self.alone] if self.alone else []), self.uniform]
         ]
 
 
 def temperatures_that_keep(
-    weights_at: Callable[[float], Tensor], temperatures: Sequence[float], *, target_ess: float
+    weights_at: Callable[[float], Tensor],
+    temperatures: Sequence[float],
+    *,
+    target_ess: float,
+    prior: Prior | None = None,
 ) -> list[float]:
     """The temperatures, those below raised to the least that meets the target; ascending.
 
@@ -91,10 +108,12 @@ def temperatures_that_keep(
         weights_at: Weights at a temperature; their effective sample size grows with it.
         temperatures: What is asked for.
         target_ess: Least effective sample size over n.
+        prior: What that is relative to.
     """
 
     def meets(temperature: float) -> bool:
-        return _ess_fraction(weights_at(temperature)) >= target_ess
+        weights = weights_at(temperature)
+        return (float(prior.kept(weights)) if prior else _ess_fraction(weights)) >= target_ess
 
     low, high = 0.0, _FLATTEST
     for _ in range(_HALVINGS):
@@ -111,7 +130,7 @@ def hold_contest(
     config: RunConfig,
     progress: Progress,
 ) -> Verdict:
-    """Train once more with the weights at each temperature and with uniform ones; dev chooses.
+    """Train once more with the weights at each temperature and without learning; dev chooses.
 
     Args:
         inner: Left as it was.
@@ -123,7 +142,10 @@ def hold_contest(
     """
     judge = material.dev or material.validation
     some = next(iter(weights.values()))
-    candidates = {**weights, float("inf"): torch.ones_like(some)}
+    candidates: dict[float | str, Tensor] = dict(weights.items())
+    if material.prior:
+        candidates["returns"] = material.prior.weights
+    candidates["uniform"] = torch.ones_like(some)
     progress.start("contest with uniform weights", len(candidates))
     results = contest(
         inner,
@@ -134,14 +156,23 @@ def hold_contest(
         watch=progress.advance,
     )
     progress.finish()
-    *learned, uniform = (
-        _candidate(temperature, candidates[temperature], result.judged, result.outer, material)
-        for temperature, result in results.items()
-    )
+    found = {
+        name: _candidate(
+            name if isinstance(name, float) else math.inf,
+            candidates[name],
+            result.judged,
+            result.outer,
+            material,
+        )
+        for name, result in results.items()
+    }
+    uniform, alone = found.pop("uniform"), found.pop("returns", None)
+    learned = list(found.values())
     best = min(learned, key=lambda each: each.loss)
-    saved = uniform.by_task - best.by_task
+    saved = (alone or uniform).by_task - best.by_task
     return Verdict(
         uniform=uniform,
+        alone=alone,
         learned=learned,
         best=best,
         gain=float(saved.mean()),
@@ -164,8 +195,14 @@ def _ess_fraction(weights: Tensor) -> float:
 
 
 def _task_means(losses: Tensor, rows: Sequence[int], material: Material) -> Tensor:
-    """Mean loss of each task, in the order the tasks first appear: (j,) to (tasks,)."""
-    of_task: dict[str, list[float]] = {}
+    """Mean loss of each task, in the order the tasks first appear: (j,) to (tasks,).
+
+    A row counts within its task as it does in the outer loss.
+    """
+    total: dict[str, float] = {}
+    mass: dict[str, float] = {}
     for row, loss in zip(rows, losses.tolist(), strict=True):
-        of_task.setdefault(material.tasks[row], []).append(loss)
-    return torch.tensor([sum(each) / len(each) for each in of_task.values()])
+        task, counts = material.tasks[row], material.within[row]
+        total[task] = total.get(task, 0.0) + counts * loss
+        mass[task] = mass.get(task, 0.0) + counts
+    return torch.tensor([total[task] / mass[task] for task in total])

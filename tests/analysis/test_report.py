@@ -209,6 +209,18 @@ def test_the_headline_admits_that_weighting_does_not_help(tmp_path: Path) -> Non
     assert few["headline"] == "Weights were not learned: 12 rows are too few."
 
 
+def test_with_a_prior_the_headline_compares_with_returns_alone(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    known = {**HEAD, "returns_dev_loss": 1.125, "dev_gain": 0.125, "dev_gain_se": 0.05}
+
+    better = build_report(run, known)["headline"]
+    no_better = build_report(run, {**known, "selected": "returns"})["headline"]
+
+    assert better.startswith("Weighting helps: dev loss is 1.0000 with learned weights and 1.1250")
+    assert "with returns alone (-11.1%)" in better
+    assert no_better.startswith("Learning adds nothing to returns here")
+
+
 def test_few_validation_rows_are_a_warning_unless_a_trained_head_is_applied(tmp_path) -> None:
     run = a_run(tmp_path, n_validation=19)
 

@@ -150,6 +150,27 @@ def test_many_sources_are_shown_from_both_ends(facts) -> None:
     assert "70 sources of middling mean are not shown" in text
 
 
+def test_the_objective_and_the_rows_with_a_return_are_named(tmp_path: Path) -> None:
+    returns = {
+        "objective": "successful",
+        "validation": 24,
+        "validation_with_return": 20,
+        "validation_counted": 8,
+        "prior": "rwr",
+        "synthetic": 42,
+        "synthetic_with_return": 30,
+        "prior_ess_fraction": 0.625,
+    }
+    more = {"objective": "imitate the best", "returns": returns, "returns_dev_loss": 1.125}
+
+    text = shown(facts_of(tmp_path, **more), width=200)
+
+    assert "Objective: imitate the best." in text
+    assert "20 of 24 real validation rows have a return; 8 take part in the outer loss." in text
+    assert "30 of 42 synthetic training rows have a return; returns alone leave ESS/n 0.62." in text
+    assert any(line.split() == ["returns", "alone", "-", "1.1250"] for line in text.splitlines())
+
+
 def test_where_all_weigh_the_same_no_row_is_called_highest(tmp_path: Path) -> None:
     names = [f"s{i}" for i in range(4)]
     run = make_run(tmp_path, [row(name) for name in names], dict.fromkeys(names, 1.0))

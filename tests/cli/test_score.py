@@ -117,6 +117,8 @@ def test_score_with_a_run_applies_its_head(library: Library) -> None:
         ("--batch-size", 2),
         ("--max-steps", 2),
         ("--ess-penalty", 0.1),
+        ("--objective", "successful"),
+        ("--prior", "rwr"),
     ],
 )
 def test_flags_that_a_trained_run_decides_are_refused(

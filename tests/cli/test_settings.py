@@ -85,6 +85,8 @@ def test_the_settings_file_itself_may_come_from_the_environment(file: Path) -> N
         ("batch_size", 3),
         ("max_steps", 7),
         ("ess_penalty", 0.5),
+        ("objective", "return-weighted"),
+        ("prior", "filtered"),
     ],
 )
 def test_every_option_reaches_its_setting(option: str, value: Any) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ from trajweight import errors
 from trajweight.cli._command import Typed, add_command
 from trajweight.cli._options import Common
 from trajweight.cli._shell import Shell
+from trajweight.cli._signals import heeding_signals
+from trajweight.interruption import Interrupted
 
 if TYPE_CHECKING:
     from trajweight.cli._console import Surface
@@ -21,13 +25,19 @@ if TYPE_CHECKING:
 EVIL = "\x1b[2J[red]x[/red]\u202e\nerror: forged"
 
 
-def ending_in(error: BaseException | None, *args: str, env: dict[str, str] | None = None) -> Said:
+def ending_in(
+    error: BaseException | None,
+    *args: str,
+    env: dict[str, str] | None = None,
+    folder: str = "runs/here",
+    can_resume: bool = False,
+) -> Said:
     """A command that warns, prints a line and ends in ``error``."""
 
     def body(_chosen: Common, surface: Surface, _typed: Typed) -> None:
         secret = "a private value"  # noqa: F841 - no traceback may show it
         surface.warn("something to know")
-        surface.folder = Path("runs/here")
+        surface.folder, surface.can_resume = Path(folder), can_resume
         if error is not None:
             raise error
         surface.print("done")
@@ -54,6 +64,8 @@ def ending_in(error: BaseException | None, *args: str, env: dict[str, str] | Non
         (MemoryError(), 1, "memory"),
         (ValueError("no"), 1, "internal"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (Interrupted(signal.SIGINT), 130, "interrupted"),
+        (Interrupted(signal.SIGTERM), 143, "interrupted"),
     ],
 )
 def test_every_error_has_its_exit_code_with_and_without_json(
@@ -151,11 +163,66 @@ def test_a_full_disk_names_the_run_folder() -> None:
     assert f"error: {Path('runs/here')}: No space left on device" in said.err
 
 
-def test_an_interrupted_command_says_so_and_how_to_start_over() -> None:
-    said = ending_in(KeyboardInterrupt())
+def begun(folder: Path) -> str:
+    """A run folder in which something has begun."""
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    return str(folder)
+
+
+def test_an_interrupted_command_says_so_and_how_to_start_over(tmp_path: Path) -> None:
+    said = ending_in(KeyboardInterrupt(), folder=begun(tmp_path / "run"))
 
     assert "error: interrupted" in said.err
     assert "--force" in said.err
+
+
+def test_an_interrupted_command_that_can_go_on_says_how_on_one_line(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "it's here")
+
+    said = ending_in(Interrupted(signal.SIGINT), folder=folder, can_resume=True)
+
+    assert said.err.splitlines()[1] == "error: interrupted"
+    told = said.err.splitlines()[2].strip()
+    assert told.startswith("Go on with: trajweight work --resume ")
+    assert shlex.split(told)[-1] == folder
+    assert len(said.err.splitlines()) == 3
+
+
+def test_a_command_that_was_interrupted_before_it_began_leaves_nothing_to_go_on_with() -> None:
+    said = ending_in(Interrupted(signal.SIGINT), can_resume=True)
+
+    assert said.err.splitlines()[1:] == ["error: interrupted"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_at_once_and_the_handler_before_comes_back(number) -> None:
+    before, reached = signal.getsignal(number), []
+
+    def body(_chosen: Common, _surface: Surface, _typed: Typed) -> None:
+        signal.raise_signal(number)
+        reached.append("the next line")
+
+    app = typer.Typer(name="trajweight", cls=Shell, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+    add_command(app, "work", Common, body)
+
+    said = call("work", program=app)
+
+    assert said.code == 128 + number
+    assert not reached
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with heeding_signals() as interruption:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert interruption.signal == 0
 
 
 def test_quiet_still_shows_warnings_and_errors() -> None:

@@ -198,7 +198,7 @@ def test_the_warm_up_ends_when_the_outer_loss_no_longer_falls(outer, warmed) -> 
 @pytest.mark.parametrize("keep_best", [True, False])
 def test_the_warm_up_goes_back_to_the_lowest_outer_loss_when_asked(keep_best) -> None:
     looks = iter([4.0, 3.0, 2.0, 2.5, 2.5])
-    seen = {}
+    seen: dict[float, Tensor] = {}
 
     def evaluate(rows):
         loss = next(looks)

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from trajweight.config import DataConfig, InnerConfig, OuterConfig, RunConfig
+from trajweight.config import (
+    DataConfig,
+    EstimatorConfig,
+    InnerConfig,
+    ReturnsConfig,
+    RunConfig,
+)
 from trajweight.errors import ConfigError
 
 
@@ -10,7 +16,8 @@ def test_settings_survive_toml() -> None:
     config = RunConfig(
         data=DataConfig(paths=("a.jsonl",), real_share=0.25),
         inner=InnerConfig(batch_size=4),
-        outer=OuterConfig(every=3),
+        estimator=EstimatorConfig(every=3),
+        returns=ReturnsConfig(objective="successful", success_threshold=0.5),
         seed=7,
     )
 
@@ -28,6 +35,15 @@ def test_settings_survive_toml() -> None:
         ("[inner]\nbatch_size = 0", "batch_size is 0; it must be 2 or more"),
         ("[data]\nreal_share = 1.5", "real_share is 1.5"),
         ("[model]\nvocabulary = 'some'", "model.vocabulary is 'some'"),
+        ("[returns]\nobjective = 'win'", "returns.objective is 'win'"),
+        ("[returns]\nprior = 'win'", "returns.prior is 'win'"),
+        ("[returns]\nbeta = 0", "beta is 0"),
+        ("[returns]\nbeta = nan", "beta is nan"),
+        ("[returns]\ncap = 1", "cap is 1.0; it must be a number above 1"),
+        ("[returns]\ncap = inf", "cap is inf"),
+        ("[returns]\nkeep_fraction = 0", "keep_fraction is 0"),
+        ("[returns]\nkeep_fraction = 1.5", "keep_fraction is 1.5"),
+        ("[returns]\nsuccess_threshold = nan", "success_threshold is nan"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(text, said) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from tests.runs import make_run, row
 from trajweight import job as module
-from trajweight.config import DataConfig, RunConfig
+from trajweight.config import DataConfig, ReturnsConfig, RunConfig
 from trajweight.errors import DataError
+from trajweight.interruption import Interrupted
 from trajweight.job import Job
 from trajweight.progress import Progress
 
@@ -129,7 +131,7 @@ def weighed(tmp_path: Path) -> Job:
     job = begun(tmp_path, [row("a", text="one"), row("b", text="two"), {"messages": 3}])
     job.read()
     job.split()
-    job.weigh_uniformly("for a test")
+    job.weigh_without_head("for a test", ReturnsConfig(), floor=0.02)
     return job
 
 
@@ -145,14 +147,22 @@ def test_a_report_that_fails_makes_the_job_fail_with_its_counts(tmp_path, monkey
     assert told["counts"] == {"read": 3, "kept": 2, "rejected": 1, "train": 2}
 
 
-def test_the_users_own_error_is_the_one_that_is_told(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (DataError("no"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (Interrupted(15), "interrupted"),
+    ],
+)
+def test_the_users_own_error_is_the_one_that_is_told(tmp_path, monkeypatch, error, status) -> None:
     job = weighed(tmp_path)
     monkeypatch.setattr(module, "build_report", broken)
 
-    with pytest.raises(KeyboardInterrupt), job.accounted():
-        raise KeyboardInterrupt
+    with pytest.raises(type(error)), job.accounted():
+        raise error
 
-    assert job.run.manifest()["status"] == "failed"
+    assert job.run.manifest()["status"] == status
     assert job.run.manifest()["counts"]["kept"] == 2
     assert not job.run.has("report.json")
 
@@ -168,14 +178,16 @@ def test_not_even_a_manifest_that_fails_hides_the_first_error(tmp_path, monkeypa
     assert caught.value.__notes__ == ["nor could the manifest be written: the report fell over"]
 
 
-def test_an_input_that_went_away_does_not_fail_the_job(tmp_path: Path) -> None:
+def test_the_manifest_names_the_inputs_as_they_were_when_the_job_began(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "new.jsonl"
     job = weighed(tmp_path)
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
 
     with job.accounted():
-        (tmp_path / "new" / "new.jsonl").unlink()
+        path.unlink()
 
     assert job.run.manifest()["status"] == "finished"
-    assert job.run.manifest()["inputs"][0]["sha256"] is None
+    assert job.run.manifest()["inputs"][0]["sha256"] == expected
 
 
 def test_rows_that_do_not_add_up_fail_the_job(tmp_path: Path) -> None:

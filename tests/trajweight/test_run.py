@@ -11,7 +11,7 @@ import torch
 
 from tests.runs import make_run, row
 from trajweight.errors import ConfigError, DataError, RunError
-from trajweight.manifest import PACKAGES, manifest_facts, now
+from trajweight.manifest import PACKAGES, input_facts, manifest_facts, now
 from trajweight.run import RUN_FILES, create_run, load_run, write_parquet
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_the_manifest_says_how_to_run_it_again(tmp_path: Path) -> None:
         manifest_facts(
             arguments={"steps": 3},
             seeds={"split": 1},
-            inputs=[data],
+            inputs=[input_facts(data)],
             counts={"read": 1},
             started=now(),
             argv=["score"],
@@ -136,12 +136,9 @@ def test_the_trace_of_a_run_started_over_holds_its_own_steps_alone(tmp_path: Pat
     assert load_run(tmp_path).rows("trace") == [{"step": 1}, {"step": 2}]
 
 
-def test_an_input_that_is_gone_does_not_cost_the_manifest(tmp_path: Path) -> None:
-    facts = manifest_facts(
-        arguments={}, seeds={}, inputs=[tmp_path / "gone"], counts={}, started=now()
-    )
-
-    assert facts["inputs"] == [{"path": str(tmp_path / "gone"), "bytes": None, "sha256": None}]
+def test_an_input_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="gone: cannot be read"):
+        input_facts(tmp_path / "gone")
 
 
 def test_force_does_not_take_a_file_that_no_run_wrote(tmp_path: Path) -> None:

@@ -76,9 +76,7 @@ class RunningDifference:
         if self.relative_step is None:
             self.relative_step = self._calibrated(rows, pulled)
         slopes = self._slopes(rows, pulled, self.relative_step)
-        if not bool(slopes.isfinite().all()):
-            return None
-        return Estimate(rows, slopes / len(rows), pulled.outer_loss)
+        return Estimate.if_finite(rows, slopes / len(rows), pulled.outer_loss)
 
     def _slopes(self, rows: Rows, pulled: Pullback, relative_step: float) -> Tensor:
         """<grad l_i, u> at theta by central differences: (b,)."""
@@ -90,10 +88,7 @@ class RunningDifference:
         for side in (epsilon, -epsilon):
             values = [t + side * u for t, u in zip(pulled.theta, pulled.direction, strict=True)]
             with held_at(self.inner.parameters, values), same_randomness(self.made):
-                # Under autocast the low-precision copies of the adapter outlive a change of it.
-                torch.clear_autocast_cache()
                 sides.append(self.inner.problem.evaluate(rows))
-        torch.clear_autocast_cache()
         return (sides[0] - sides[1]) / (2 * epsilon)
 
     def _calibrated(self, rows: Rows, pulled: Pullback) -> float:

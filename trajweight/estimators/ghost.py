@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from trajweight.inner import InnerLevel
-    from trajweight.problem import Rows
+    from trajweight.problem import Problem, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,12 @@ class FusedGhost:
             return None
         inner = self.inner
         inner.optimizer.zero_grad(set_to_none=True)
-        linears = inner.problem.linears
-        with ghost_products(linears, self.direction, batch_size=len(rows)) as products:
-            losses = inner.problem.apart(rows)
-            (losses * weights.to(losses.device)).mean().backward()
-        if not inner.apply(rows, losses.detach().cpu()):
+        losses, products = watched(inner.problem, rows, weights / len(rows), self.direction)
+        inner.add_up(losses, products)
+        if not inner.apply(rows, losses):
             return None
         # The pass was of (1/B) sum_i w_i l_i, so each product holds w_i / B already.
-        return Estimate(rows, -products.cpu() / weights, self.outer_loss)
+        return Estimate.if_finite(rows, -products / weights, self.outer_loss)
 
     def _look_out(self) -> None:
         outer = self.inner.outer_gradient(size=self.knobs.validation_size)
@@ -131,7 +129,7 @@ class ExactGhost:
             return None
         with held_at(self.inner.parameters, pulled.theta):
             products = ghost_pass(self.inner, rows, pulled.direction)
-        return Estimate(rows, products / len(rows), pulled.outer_loss)
+        return Estimate.if_finite(rows, products / len(rows), pulled.outer_loss)
 
     def state(self) -> dict[str, Any]:
         """See `Running`."""
@@ -145,10 +143,35 @@ class ExactGhost:
 def ghost_pass(inner: InnerLevel, rows: Rows, direction: Sequence[Tensor]) -> Tensor:
     """<grad l_i, direction> of every row where the parameters stand: (b,)."""
     inner.optimizer.zero_grad(set_to_none=True)
-    with ghost_products(inner.problem.linears, direction, batch_size=len(rows)) as products:
-        inner.problem.apart(rows).sum().backward()
+    _, products = watched(inner.problem, rows, torch.ones(len(rows)), direction)
     inner.optimizer.zero_grad(set_to_none=True)
-    return products.cpu()
+    inner.problem.processes.add_up([products])
+    return products
+
+
+def watched(
+    problem: Problem, rows: Rows, coefficients: Tensor, direction: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The backward passes of sum_i c_i l_i, with the product of each row's part and a direction.
+
+    Args:
+        problem: Its parameters get the gradient, of this process's rows.
+        rows: A batch.
+        coefficients: c. Shape (b,).
+        direction: One tensor a parameter.
+
+    Returns:
+        l_i and c_i <grad l_i, direction>, zero for the rows of other processes. Shape (b,) each.
+    """
+    losses = torch.zeros(len(rows), dtype=_precision(problem.linears))
+    products = losses.clone()
+    for places in problem.passes(rows):
+        with ghost_products(problem.linears, direction, batch_size=len(places)) as found:
+            part = problem.apart([rows[place] for place in places])
+            (part * coefficients[places].to(part.device)).sum().backward()
+        losses[places] = part.detach().to(losses)
+        products[places] = found.to(products)
+    return losses, products
 
 
 def trainable_linears(model: nn.Module) -> list[nn.Linear]:
@@ -187,9 +210,7 @@ def ghost_products(
     Yields:
         The products, filled in by the backward pass. Shape (b,).
     """
-    weight = linears[0].weight
-    products = torch.zeros(batch_size, dtype=torch.promote_types(weight.dtype, torch.float32),
-                           device=weight.device)  # fmt: skip
+    products = torch.zeros(batch_size, dtype=_precision(linears), device=linears[0].weight.device)
 
     def add(projected: Tensor, gradient: Tensor) -> None:
         products.add_((gradient * projected).flatten(1).sum(1))
@@ -211,3 +232,8 @@ def ghost_products(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _precision(linears: Sequence[nn.Linear]) -> torch.dtype:
+    """What products are summed in: at least fp32, and fp64 where the adapter is."""
+    return torch.promote_types(linears[0].weight.dtype, torch.float32)

@@ -63,7 +63,9 @@ class RunningImplicit:
     def step(self, rows: Rows, weights: Tensor) -> Estimate | None:
         """One training pass, and every so often a linear system after it; see `Running`."""
         self.made += 1
-        self.inner.step(rows, weights)
+        losses, _ = self.inner.gradient(rows, weights / len(rows))
+        if not self.inner.apply(rows, losses):  # what is not finite must not enter the window
+            return None
         self.window = [*self.window, (rows, weights)][-self.knobs.window :]
         if (self.made - 1) % self.knobs.every:
             return None
@@ -84,7 +86,7 @@ class RunningImplicit:
             damping=self.knobs.damping,
         )
         products = ghost_pass(self.inner, rows, _like(solution, theta))
-        return Estimate(rows, -products / n, outer.loss)
+        return Estimate.if_finite(rows, -products / n, outer.loss)
 
     def state(self) -> dict[str, Any]:
         """See `Running`."""

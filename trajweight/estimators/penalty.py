@@ -80,9 +80,7 @@ class RunningPenalty:
         if not self.inner.apply(rows, plain_losses) or outer is None:
             return None
         d = strength * (pulled_losses - plain_losses) / len(rows)
-        if not bool(d.isfinite().all()):
-            return None
-        return Estimate(rows, d, outer.loss)
+        return Estimate.if_finite(rows, d, outer.loss)
 
     def state(self) -> dict[str, Any]:
         """See `Running`."""

@@ -26,6 +26,11 @@ class Estimate:
     d: Tensor
     outer_loss: float
 
+    @classmethod
+    def if_finite(cls, rows: Rows, d: Tensor, outer_loss: float) -> Estimate | None:
+        """None where a number of d is not finite, since a head would never recover from it."""
+        return cls(rows, d, outer_loss) if bool(d.isfinite().all()) else None
+
 
 class Running(Protocol):
     """An estimator at work on one inner level."""

@@ -86,6 +86,8 @@ def held_at(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[
 def _put(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     for parameter, value in zip(parameters, values, strict=True):
         parameter.copy_(value)
+    # Under autocast the low-precision copies of parameters outlive a change of them.
+    torch.clear_autocast_cache()
 
 
 def length_of(tensors: Sequence[Tensor]) -> float:

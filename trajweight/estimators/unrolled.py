@@ -76,7 +76,7 @@ class RunningUnrolled:
             return None
         d = self._back(window, Cotangent.at_end(outer.by_parameter))
         rows = [row for kept in window for row in kept.rows]
-        return Estimate(rows, d, outer.loss)
+        return Estimate.if_finite(rows, d, outer.loss)
 
     def _back(self, window: Sequence[_Kept], cotangent: Cotangent) -> Tensor:
         """The d of the rows of all steps, the first step's first: (K b,)."""
@@ -98,11 +98,24 @@ class RunningUnrolled:
 
     def state(self) -> dict[str, Any]:
         """See `Running`; an open window is part of it."""
-        return {"window": list(self.window)}
+        return {
+            "window": [
+                {
+                    "rows": list(kept.rows),
+                    "weights": kept.weights,
+                    "theta": kept.theta,
+                    "step": dict(vars(kept.step)),
+                }
+                for kept in self.window
+            ]
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Running`."""
-        self.window = list(state["window"])
+        self.window = [
+            _Kept(kept["rows"], kept["weights"], kept["theta"], AdamStep(**kept["step"]))
+            for kept in state["window"]
+        ]
 
 
 def hessian_product(
