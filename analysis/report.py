@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 BIN_EDGES: Final = tuple(i / 5 for i in range(16))
 #: Below this share of effective rows few trajectories hold the mass.
 LOW_ESS: Final = 0.2
+#: Below this agreement of an ensemble the order of the weights is luck.
+LOW_RELIABILITY: Final = 0.5
 #: Trajectories listed at either end.
 N_LISTED: Final = 10
 #: Reasons listed by name; the rest are summed up.
@@ -76,6 +78,11 @@ class Learning(TypedDict, total=False):
     weighted_dev_loss: float
     dev_gain: float | None  # uniform (or returns alone) minus learned loss, mean over dev tasks
     dev_gain_se: float | None  # its standard error over tasks; None with fewer than two tasks
+    temperature: float  # what the scores were divided by; dev chose it
+    target_ess: float  # ESS/n that the weights keep at least
+    tradeoff: list[dict[str, float | None]]  # loss against ESS/n; uniform weights last
+    reliability: float | None  # mean rank correlation between the heads of an ensemble
+    retrained: dict[str, Any]  # missing where no adapter was asked for
     outer_steps: int
     stopped_because: str
     seconds: dict[str, float]  # by stage, in the order they ran
@@ -337,6 +344,12 @@ def _warnings(facts: Mapping[str, Any]) -> list[str]:
         for fact in facts["correlations"]
         if fact["suspicious"]
     ]
+    reliability = learning.get("reliability")
+    if reliability is not None and reliability < LOW_RELIABILITY:
+        found.append(
+            f"Heads of the ensemble agree little (rank correlation {reliability:.2f}, below "
+            f"{LOW_RELIABILITY}): another seed would have weighed these trajectories otherwise."
+        )
     aligned = facts["alignment"]
     if aligned["measured"] and aligned["gain"] < -2.0 * aligned["gain_error"]:
         found.append("The weighted synthetic set lies further from the real one than unweighted.")

@@ -77,7 +77,7 @@ def sample(config: RunConfig) -> tuple[LoadedModel, Material]:
         job.read()
         job.split()
         loaded, encoded = pipeline.tokenise(job)
-        return loaded, pipeline.material_of(job, encoded)
+        return loaded, pipeline.material_of(job, encoded, config.returns, floor=config.outer.w_min)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -167,6 +167,12 @@ def _learning(learning: Facts) -> list[RenderableType]:
         judges = "dev" if has_dev else "validation, for want of dev rows,"
         gain = f"Gain on {judges} {learning['dev_gain']:+.4f}"
         parts.append(Text(f"{gain}, standard error {noise}."))
+    parts += _tradeoff(learning)
+    if learning.get("reliability") is not None:
+        agree = f"Rank correlation between the heads of the ensemble {learning['reliability']:.2f}"
+        parts.append(Text(f"{agree}; ranges of the weights are in ensemble.parquet."))
+    if learning.get("retrained"):
+        parts.append(Text(inert(_retrained(learning["retrained"]))))
     if "outer_steps" in learning:
         why = (
             f"; stopped because {learning['stopped_because']}"
@@ -178,6 +184,29 @@ def _learning(learning: Facts) -> list[RenderableType]:
         spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in learning["seconds"].items())
         parts.append(Text(inert(f"Time: {spent}.")))
     return [*parts, *(Text(inert(note)) for note in learning.get("notes") or ())]
+
+
+def _tradeoff(learning: Facts) -> list[RenderableType]:
+    """Loss against effective sample size, from the sharpest weights to uniform ones."""
+    points = learning.get("tradeoff") or []
+    if not points:
+        return []
+    judges = "dev" if learning.get("uniform_dev_loss") is not None else "validation"
+    table = _table(("temperature", "left"), ("ESS/n", "right"), (f"{judges} loss", "right"))
+    for point in points:
+        heat, chosen = point["temperature"], learning.get("selected") == "head"
+        mark = " (taken)" if chosen and heat == learning.get("temperature") else ""
+        name = "uniform" if heat is None else f"{heat:.3g}{mark}"
+        table.add_row(name, f"{point['ess_fraction']:.2f}", f"{point['loss']:.4f}")
+    return [table]
+
+
+def _retrained(found: Facts) -> str:
+    """How the adapter that the user keeps did."""
+    return (
+        f"Retrained adapter, {found['steps']} steps: {found['judged_by']} loss "
+        f"{found['base_loss']:.4f} -> {found['loss']:.4f}; it is in adapter/."
+    )
 
 
 def _returns(known: Facts) -> list[str]:

@@ -110,10 +110,10 @@ class InnerConfig:
         accumulation: Parts of a batch that pass one after another, to save memory; the gradient
             is that of the whole batch.
         real_steps: Steps on real training rows alone, before the loop, at least; up to four times
-            as many while the outer loss falls. They teach the format, and the adapter with the
-            lowest outer loss gives the features their likelihood under real data.
+            as many until the loss is flat. They teach the format, and the adapter they leave
+            gives the features their likelihood under real data.
         warmup_steps: Steps with uniform weights on all training rows, before the first outer
-            step, at least; up to four times as many while the outer loss falls.
+            step, at least; up to four times as many until the loss is flat.
         beta1: Of AdamW: memory of the gradient's mean.
         beta2: Of AdamW: memory of its square; short, since a run has some hundred steps.
         weight_decay: Decoupled weight decay.
@@ -126,7 +126,7 @@ class InnerConfig:
     batch_size: int = 8
     accumulation: int = 1
     real_steps: int = 12
-    warmup_steps: int = 10
+    warmup_steps: int = 5
     beta1: float = 0.9
     beta2: float = 0.99
     weight_decay: float = 0.0

@@ -49,14 +49,14 @@ class Scored:
     Attributes:
         scores: The head's output; its mean over an ensemble. Shape (n,).
         weights: Of the synthetic rows, in their order, mean one. Shape (n_synthetic,).
-        spread: Least and greatest weight over an ensemble. Shape (n_synthetic, 2), or None.
+        apart: The same by each head of an ensemble, each with mean one. Shape (n_synthetic, k).
         embeddings: Shape (n, d).
         base_nll: Loss under the base model, in nats a token. Shape (n,).
     """
 
     scores: Tensor
     weights: Tensor
-    spread: Tensor | None
+    apart: Tensor
     embeddings: Tensor
     base_nll: Tensor
 
@@ -149,7 +149,7 @@ def learn_weights(
     scored = Scored(
         scores=scores.mean(1),
         weights=weights,
-        spread=torch.stack([apart.amin(1), apart.amax(1)], 1) if apart.shape[1] > 1 else None,
+        apart=apart,
         embeddings=frozen.embeddings,
         base_nll=frozen.losses.all,
     )
@@ -221,7 +221,7 @@ def score_rows(
     return Scored(
         scores=scores.mean(1),
         weights=trained.heads.weights(scores[synthetic], prior),
-        spread=torch.stack([apart.amin(1), apart.amax(1)], 1) if apart.shape[1] > 1 else None,
+        apart=apart,
         embeddings=frozen.embeddings,
         base_nll=frozen.losses.all,
     )
@@ -282,27 +282,20 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
     least = settings.real_steps if problem.real else 0
     progress.start("warm-up", SLOW * (least + settings.warmup_steps))
 
-    def warm_up(rows: Sequence[int], *, size: int, least: int, keep_best: bool) -> Warmed:
+    def warm_up(rows: Sequence[int], *, size: int, least: int) -> Warmed:
         return train_until_flat(
-            inner,
-            rows,
-            size=size,
-            least=least,
-            sample=config.estimator.batch_size,
-            keep_best=keep_best,
-            watch=lambda loss: progress.advance(loss=loss),
+            inner, rows, size=size, least=least, watch=lambda loss: progress.advance(loss=loss)
         )
 
     real_adapter: list[Tensor] = []
     if least:
-        size = settings.batch_size
-        on_real = warm_up(problem.real, size=size, least=least, keep_best=True)
+        on_real = warm_up(problem.real, size=settings.batch_size, least=least)
         real_adapter = adapter_tensors(problem.linears)
         progress.say(f"warm-up on real rows: {on_real}")
     else:
         progress.say("no real training rows: the features lack the likelihood under real data")
     size = 2 * settings.batch_size
-    on_all = warm_up(problem.training, size=size, least=settings.warmup_steps, keep_best=False)
+    on_all = warm_up(problem.training, size=size, least=settings.warmup_steps)
     progress.finish()
     progress.say(f"warm-up on all training rows: {on_all}")
     return real_adapter

@@ -370,6 +370,8 @@ def _save_scores(job: Job, scored: Scored, names: list[str], material: Material)
         n_tokens=dict(zip(names, lengths, strict=True)),
     )
     job.run.save_table("weights", table)
+    if scored.apart.shape[1] > 1:
+        job.run.save_table("ensemble", _ensemble_table(weighed, scored))
     features = pl.DataFrame(
         {
             "traj_id": names,
@@ -385,3 +387,24 @@ def _save_scores(job: Job, scored: Scored, names: list[str], material: Material)
         },
     )
     job.run.save_table("features", features)
+
+
+def _ensemble_table(names: list[str], scored: Scored) -> pl.DataFrame:
+    """What each head of an ensemble says, and the range of it."""
+    apart = scored.apart.double()
+    return pl.DataFrame(
+        {
+            "traj_id": names,
+            "weight": scored.weights.double().tolist(),
+            "weight_low": apart.amin(1).tolist(),
+            "weight_high": apart.amax(1).tolist(),
+            "weights": apart.tolist(),
+        },
+        schema={
+            "traj_id": pl.String,
+            "weight": pl.Float64,
+            "weight_low": pl.Float64,
+            "weight_high": pl.Float64,
+            "weights": pl.List(pl.Float64),
+        },
+    )

@@ -7,6 +7,7 @@
     excluded.jsonl       kept rows that may not train, with the reason
     features.parquet     what the frozen model saw: base loss and embedding
     weights.parquet      the result; see `trajweight.weights`
+    ensemble.parquet     the weights by each head of an ensemble, and their range
     trace.jsonl          one line an outer step
     head.safetensors     the reweighting head, with head.json beside it
     report.json          the facts of the report
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-TableName = Literal["trajectories", "features", "weights"]
+TableName = Literal["trajectories", "features", "weights", "ensemble"]
 RowsName = Literal["rejected", "excluded", "trace"]
 
-TABLES: Final[tuple[TableName, ...]] = ("trajectories", "features", "weights")
+TABLES: Final[tuple[TableName, ...]] = ("trajectories", "features", "weights", "ensemble")
 ROWS: Final[tuple[RowsName, ...]] = ("rejected", "excluded", "trace")
 MANIFEST, CONFIG, REPORT = "manifest.json", "config.toml", "report.json"
 HEAD, HEAD_CONFIG = "head.safetensors", "head.json"

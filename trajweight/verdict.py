@@ -58,7 +58,7 @@ class Verdict:
         uniform: Uniform weights.
         alone: Weights from returns alone; None without a prior.
         learned: Learned weights by temperature, sharpest first.
-        best: The one of ``learned`` that did best.
+        best: The one of ``learned`` that is taken, see `chosen`.
         gain: Loss it saves against the baseline, mean over the tasks, in nats a token.
         error: Standard error of the gain over the tasks; None with a single task.
         has_dev: Whether dev rows chose, or the validation rows for want of them.
@@ -168,17 +168,40 @@ def hold_contest(
     }
     uniform, alone = found.pop("uniform"), found.pop("returns", None)
     learned = list(found.values())
-    best = min(learned, key=lambda each: each.loss)
-    saved = (alone or uniform).by_task - best.by_task
+    best = chosen(learned)
+    gain, error = _gain(alone or uniform, best)
     return Verdict(
         uniform=uniform,
         alone=alone,
         learned=learned,
         best=best,
-        gain=float(saved.mean()),
-        error=float(saved.std()) / len(saved) ** 0.5 if len(saved) > 1 else None,
+        gain=gain,
+        error=error,
         has_dev=bool(material.dev),
     )
+
+
+def chosen(learned: Sequence[Candidate]) -> Candidate:
+    """The weights as they were trained, or those at a temperature that is better beyond noise.
+
+    A few dev tasks rank near temperatures by luck, so another one than the nearest to one must
+    save more than its own standard error.
+    """
+    trained = min(learned, key=lambda each: abs(math.log(each.temperature)))
+
+    def beyond_noise(other: Candidate) -> float:
+        gain, error = _gain(trained, other)
+        return gain - (error or 0.0)
+
+    best = max(learned, key=beyond_noise)
+    return best if beyond_noise(best) > 0 else trained
+
+
+def _gain(baseline: Candidate, other: Candidate) -> tuple[float, float | None]:
+    """Loss saved against a baseline, mean over the tasks, and its standard error."""
+    saved = baseline.by_task - other.by_task
+    error = float(saved.std()) / len(saved) ** 0.5 if len(saved) > 1 else None
+    return float(saved.mean()), error
 
 
 def _candidate(

@@ -10,7 +10,7 @@ from trajweight.inner import InnerLevel
 from trajweight.material import Material
 from trajweight.progress import Progress
 from trajweight.reweighting import Prior
-from trajweight.verdict import Verdict, hold_contest, temperatures_that_keep
+from trajweight.verdict import Candidate, Verdict, chosen, hold_contest, temperatures_that_keep
 
 VALIDATION = list(range(N_REAL + N_SYNTHETIC, N_REAL + N_SYNTHETIC + N_VALIDATION))
 CONFIG = RunConfig(inner=INNER, outer=OuterConfig(contest_steps=20))
@@ -108,3 +108,23 @@ def test_a_target_that_returns_alone_miss_still_leaves_the_head_its_temperature(
     assert kept == [0.5, 1.0]
     flattened = temperatures_that_keep(weights_at, [0.5, 1.0], target_ess=0.4)
     assert min(flattened) > 1000
+
+
+def candidate(temperature: float, by_task: list[float]) -> Candidate:
+    losses = torch.tensor(by_task)
+    return Candidate(temperature, torch.ones(3), 1.0, float(losses.mean()), 0.0, losses)
+
+
+def test_a_temperature_must_be_better_beyond_noise_to_take_the_place_of_one() -> None:
+    trained = candidate(1.0, [1.0, 1.0, 1.0, 1.0])
+    lucky = candidate(0.5, [0.2, 1.3, 1.2, 0.9])
+    better = candidate(2.0, [0.9, 0.8, 0.9, 0.8])
+
+    assert chosen([lucky, trained]) is trained
+    assert chosen([lucky, trained, better]) is better
+
+
+def test_where_one_is_not_among_the_temperatures_the_nearest_to_it_stands_for_it() -> None:
+    sharp, flat = candidate(1.5, [1.0, 1.0]), candidate(8.0, [1.0, 1.0])
+
+    assert chosen([sharp, flat]) is sharp
