@@ -11,7 +11,6 @@ Reference:
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,12 +40,12 @@ class Learned:
     """What the loop leaves.
 
     Attributes:
-        heads: Running averages of the head, an early one and the last.
+        head: The running average of the head.
         steps: Outer steps made.
         stopped_because: A sentence.
     """
 
-    heads: list[ReweightingHead]
+    head: ReweightingHead
     steps: int
     stopped_because: str
 
@@ -110,7 +109,6 @@ class Search:
             inner.waiting = []  # an epoch over all training rows begins
         self.weighing = Weighing(inners[0].problem)
         self.inner_steps = 0
-        self.early: ReweightingHead | None = None
         self.rankings: list[Tensor] = []
         self.stopped_because = ""
 
@@ -147,8 +145,6 @@ class Search:
         settled = math.nan
         if len(self.rankings) > SETTLE_WINDOW:
             settled = rank_correlation(self.rankings[0], self.rankings[-1])
-        if self.outer.steps == max(1, self.config.min_steps // 2):
-            self.early = copy.deepcopy(self.outer.average)
         if self.outer.steps >= self.config.min_steps and settled > self.config.settled:
             self.stopped_because = f"ranks settled: {settled:.3f} over {SETTLE_WINDOW} steps"
         elif self.outer.steps >= self.config.max_steps:
@@ -163,8 +159,7 @@ class Search:
 
     def learned(self) -> Learned:
         """What there is so far."""
-        early = [] if self.early is None else [self.early]
-        return Learned([*early, self.outer.average], self.outer.steps, self.stopped_because)
+        return Learned(self.outer.average, self.outer.steps, self.stopped_because)
 
     def state(self) -> dict[str, Any]:
         """Everything that a later `restore` needs to go on from here."""
@@ -180,7 +175,6 @@ class Search:
             ],
             "outer": self.outer.state(),
             "inner_steps": self.inner_steps,
-            "early": None if self.early is None else copy.deepcopy(self.early.state_dict()),
             "rankings": list(self.rankings),
             "stopped_because": self.stopped_because,
         }
@@ -193,9 +187,6 @@ class Search:
             member.start, member.age = kept["start"], kept["age"]
         self.outer.restore(state["outer"])
         self.inner_steps = state["inner_steps"]
-        if state["early"] is not None:
-            self.early = copy.deepcopy(self.outer.average)
-            self.early.load_state_dict(state["early"])
         self.rankings = list(state["rankings"])
         self.stopped_because = state["stopped_because"]
 

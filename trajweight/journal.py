@@ -96,7 +96,7 @@ class Journal:
         """A search is over; its last head is kept."""
         self.searches.append(
             {
-                "head": dict(learned.heads[-1].state_dict()),
+                "head": dict(learned.head.state_dict()),
                 "steps": learned.steps,
                 "stopped_because": learned.stopped_because,
             }

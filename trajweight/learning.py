@@ -134,11 +134,12 @@ def learn_weights(
         reads = HeadInputs(config.outer.head, mapped, sources)
         inputs = reads.of(features, material.sources, material.synthetic)
     with stopwatch.stage("bilevel loop"), journal.interruption.deferred():
-        for member in range(len(journal.searches), config.outer.ensemble):
-            _search(
-                inner, start, inputs, reads, material, config, member, journal, progress, on_step
-            )
-    shape = _head_shape(inputs, reads, material, config)
+        mine, of = inputs[material.synthetic], config.outer.ensemble
+        shape = reads.shape(mine, hidden=config.outer.hidden, w_min=config.outer.w_min)
+        beginning = _Beginning(inner, start, mine, shape)
+        for member in range(len(journal.searches), of):
+            search = beginning.search(material, config, member)
+            _run(search, member, of, journal, progress, on_step)
     heads = HeadEnsemble([restored_head(shape, found["head"]) for found in journal.searches])
     with torch.no_grad():
         scores = heads(inputs)
@@ -301,46 +302,61 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
     return real_adapter
 
 
-def _search(
-    inner: InnerLevel,
-    start: dict[str, Any],
-    inputs: Tensor,
-    reads: HeadInputs,
-    material: Material,
-    config: RunConfig,
+@dataclass(frozen=True)
+class _Beginning:
+    """What every search of an ensemble begins with.
+
+    Attributes:
+        inner: The inner level of the warm-up.
+        start: Its state at the end of it.
+        inputs: What the head reads of the synthetic training rows. Shape (n, ...).
+        shape: Of the heads.
+    """
+
+    inner: InnerLevel
+    start: dict[str, Any]
+    inputs: Tensor
+    shape: HeadShape
+
+    def search(self, material: Material, config: RunConfig, member: int) -> Search:
+        """The search of one member, with a seed of its own; the first has the run's own tasks."""
+        seed, settings, problem = config.seed + member, config.outer, self.inner.problem
+        if member:
+            problem = problem.with_shares(resampled_tasks(material, seed))
+        problems = [
+            problem,
+            *(problem.sibling(f"member{k}") for k in range(1, settings.population)),
+        ]
+        inners = [
+            InnerLevel(each, config.inner, seed=seed + 1000 * place)
+            for place, each in enumerate(problems)
+        ]
+        for each in inners:
+            own = {"generator": each.generator.get_state()} if member else {}
+            each.restore({**self.start, **own})
+        lengths = [sum(material.encoded[row].assistant_mask) for row in material.synthetic]
+        head = new_head(self.shape, self.inputs, seed=seed)
+        outer = OuterLevel(head, self.inputs, torch.tensor(lengths), settings, prior=material.prior)
+        return Search(inners, outer, estimator_of(config.estimator), settings)
+
+
+def _run(
+    search: Search,
     member: int,
+    of: int,
     journal: Journal,
     progress: Progress,
     on_step: Callable[[dict[str, float]], None],
 ) -> None:
-    """One run of the loop from the end of the warm-up, or from where the journal left it."""
-    seed = config.seed + member
-    mine, settings = inputs[material.synthetic], config.outer
-    shape = _head_shape(inputs, reads, material, config)
-    problem = inner.problem
-    if member:
-        problem = problem.with_shares(resampled_tasks(material, seed))
-    lengths = [sum(material.encoded[row].assistant_mask) for row in material.synthetic]
-    head = new_head(shape, mine, seed=seed)
-    outer = OuterLevel(head, mine, torch.tensor(lengths), settings, prior=material.prior)
-    problems = [problem, *(problem.sibling(f"member{k}") for k in range(1, settings.population))]
-    inners = [
-        InnerLevel(each, config.inner, seed=seed + 1000 * place)
-        for place, each in enumerate(problems)
-    ]
-    for each in inners:
-        each.restore({**start, "generator": each.generator.get_state()} if member else start)
-    search = Search(inners, outer, estimator_of(config.estimator), settings)
+    """Drive a search to its end from where the journal left it."""
     journal.resume(search)
-    name = "bilevel loop" + (
-        f" {member + 1} of {settings.ensemble}" if settings.ensemble > 1 else ""
-    )
-    progress.start(name, settings.max_steps)
+    name = f"bilevel loop {member + 1} of {of}" if of > 1 else "bilevel loop"
+    progress.start(name, search.config.max_steps)
     if search.outer.steps:
         progress.advance(search.outer.steps)
 
     def watch(facts: dict[str, float]) -> None:
-        told = {"member": member, **facts} if settings.ensemble > 1 else facts
+        told = {"member": member, **facts} if of > 1 else facts
         on_step(told)
         journal.tell(told)
         progress.advance(outer_loss=facts["outer_loss"], ess=facts["ess_fraction"])
@@ -348,13 +364,6 @@ def _search(
     learned = learn(search, watch=watch, between=lambda: journal.between(search))
     progress.finish()
     journal.end_search(learned)
-
-
-def _head_shape(
-    inputs: Tensor, reads: HeadInputs, material: Material, config: RunConfig
-) -> HeadShape:
-    settings = config.outer
-    return reads.shape(inputs[material.synthetic], hidden=settings.hidden, w_min=settings.w_min)
 
 
 def resampled_tasks(material: Material, seed: int) -> Tensor:

@@ -69,7 +69,7 @@ def nothing(_: int) -> None:
 
 
 def weights_of(learned: Learned) -> list[Tensor]:
-    return [tensor for head in learned.heads for tensor in head.state_dict().values()]
+    return list(learned.head.state_dict().values())
 
 
 def is_same(one: Learned, two: Learned) -> bool:
@@ -152,7 +152,7 @@ def test_a_finished_search_is_kept_with_its_head(tmp_path: Path) -> None:
 
     [kept] = again.searches
     assert (kept["steps"], kept["stopped_because"]) == (learned.steps, learned.stopped_because)
-    for name, tensor in learned.heads[-1].state_dict().items():
+    for name, tensor in learned.head.state_dict().items():
         assert torch.equal(kept["head"][name], tensor)
 
 
