@@ -81,6 +81,7 @@ class Learning(TypedDict, total=False):
     temperature: float  # what the scores were divided by; dev chose it
     target_ess: float  # ESS/n that the weights keep at least
     tradeoff: list[dict[str, float | None]]  # loss against ESS/n; uniform weights last
+    ensemble_kind: str  # cross-fitted or resampled; missing with one head
     reliability: float | None  # mean rank correlation between the heads of an ensemble
     retrained: dict[str, Any]  # missing where no adapter was asked for
     outer_steps: int
@@ -148,13 +149,13 @@ def headline(facts: Mapping[str, Any]) -> str:
             return f"Weights were not learned: {learning['why_uniform'].rstrip('.')}."
         if learning["selected"] == "returns":
             return (
-                "Learning adds nothing to returns here: on dev tasks no learned weights did better "
-                f"than returns alone, which therefore give the weights; {worth}."
+                "Learning adds nothing to returns here: on dev tasks learned weights did no better "
+                f"than returns alone beyond noise, so returns give the weights; {worth}."
             )
         losses = "" if uniform is None or weighted is None else f" ({weighted:.4f}, {uniform:.4f})"
         return (
-            f"Weighting does not help here: on dev tasks no learned weights did better than "
-            f"uniform ones{losses}, so all {count} keep weight 1."
+            f"Weighting does not help here: on dev tasks learned weights did no better than "
+            f"uniform ones beyond noise{losses}, so all {count} keep weight 1."
         )
     if uniform is None or weighted is None:
         return f"Weights were learned: {worth}."

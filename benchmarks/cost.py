@@ -1,5 +1,6 @@
 """Time and peak memory of a bilevel step against a plain weighted fine-tuning step.
 
+    .venv/bin/pip install --no-deps --ignore-requires-python betty-ml==0.2.1
     .venv/bin/python benchmarks/cost.py
 
 Every estimator makes the same inner steps on the same batches of the sample data, with the same
@@ -58,6 +59,15 @@ def ours(make: Callable[[int, int], Any]) -> Maker:
     return begin
 
 
+class AdamW(torch.optim.AdamW):
+    """betty-ml 0.2.1 makes optimisers again from their defaults; torch has one more by now."""
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        """Leave out what torch sets itself."""
+        settings.pop("decoupled_weight_decay", None)
+        super().__init__(params, **settings)
+
+
 def betty(kind: str) -> Maker:
     """The same problem under betty-ml as its users set it up: a head that reads the loss.
 
@@ -81,20 +91,20 @@ def betty(kind: str) -> Maker:
 
             def __iter__(self) -> Any:
                 while True:
-                    yield torch.tensor(self.draw())
+                    yield (torch.tensor(self.draw()),)
 
             def __len__(self) -> int:
                 return 1_000_000
 
         class Finetune(ImplicitProblem):  # type: ignore[misc]
-            def training_step(self, batch: Tensor) -> Tensor:
-                losses = problem.apart(batch.tolist())
+            def training_step(self, batch: tuple[Tensor]) -> Tensor:
+                losses = problem.apart(batch[0].tolist())
                 weights = self.reweight(losses.detach().unsqueeze(1)).squeeze(1)
                 return (weights * losses).mean()
 
         class Reweight(ImplicitProblem):  # type: ignore[misc]
-            def training_step(self, batch: Tensor) -> Tensor:
-                return problem.apart(batch.tolist()).mean()
+            def training_step(self, batch: tuple[Tensor]) -> Tensor:
+                return problem.apart(batch[0].tolist()).mean()
 
         head = nn.Sequential(nn.Linear(1, 100), nn.ReLU(), nn.Linear(100, 1), nn.Sigmoid())
         adapter = nn.ModuleList(problem.linears)
@@ -102,14 +112,14 @@ def betty(kind: str) -> Maker:
         finetune = Finetune(
             name="finetune",
             module=adapter,
-            optimizer=torch.optim.AdamW(adapter.parameters(), lr=rate),
+            optimizer=AdamW(adapter.parameters(), lr=rate),
             train_data_loader=Batches(lambda: waiting.pop(0)),
             config=Config(type=kind, unroll_steps=every, retain_graph=True),
         )
         reweight = Reweight(
             name="reweight",
             module=head.to(device),
-            optimizer=torch.optim.Adam(head.parameters(), lr=1e-5),
+            optimizer=AdamW(head.parameters(), lr=1e-5),
             train_data_loader=Batches(lambda: problem.sample_validation(size, inner.generator)[0]),
             config=Config(type="darts"),
         )

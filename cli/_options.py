@@ -17,6 +17,7 @@ from trajweight.config import (
     ObjectiveName,
     PriorName,
     RunConfig,
+    TrackerName,
     Vocabulary,
 )
 
@@ -336,9 +337,8 @@ class Learning(Data):
             show_envvar=False,
             min=1,
             metavar="N",
-            help="Heads trained on seeds and samples of validation tasks of their own: weights "
-            "with a range, and how well they agree; "
-            f"default {_DEFAULTS.outer.ensemble}.",
+            help="Heads trained apart, cross-fitted where real rows are few: weights with a range, "
+            f"and how well they agree; default {_DEFAULTS.outer.ensemble}.",
             rich_help_panel=_LEARNING,
         ),
     ] = None
@@ -375,6 +375,17 @@ class Learning(Data):
             metavar="",
             help="Train an adapter from the base with the final weights, and leave it in the run "
             "in PEFT's layout.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None
+    track: Annotated[
+        TrackerName | None,
+        Option(
+            "--track",
+            envvar="TRAJWEIGHT_TRACK",
+            show_envvar=False,
+            help="Send the numbers of every outer step to a tracker too, which must be installed; "
+            "default none.",
             rich_help_panel=_LEARNING,
         ),
     ] = None

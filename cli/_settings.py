@@ -34,6 +34,8 @@ def resolve(chosen: Data) -> RunConfig:
             config = _with(config, option, setting, value)
     if chosen.seed is not None:
         config = replace(config, seed=chosen.seed)
+    if (track := getattr(chosen, "track", None)) is not None:
+        config = replace(config, track=track)
     if chosen.force:
         config = replace(config, data=replace(config.data, force=True))
     return config

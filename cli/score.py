@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LEARNED_ONLY: Final = (
     *("model", "adapter_layers", "max_tokens", "vocabulary"),
     *("batch_size", "max_steps", "ess_penalty", "target_ess", "head", "ensemble", "estimator"),
-    *("objective", "prior", "retrain"),
+    *("objective", "prior", "retrain", "track"),
 )
 
 

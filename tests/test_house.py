@@ -28,7 +28,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = """
 9  cli
 8  pipeline
-7  job learning student verdict material objective choosing trained_head journal retraining
+7  job learning student verdict material objective choosing trained_head journal retraining folding
+7  tracking
 6                                           | bilevel outer contest warmup |
 5                                           | estimators inner             |
 4  features losses layout prefixes          |                              | analysis

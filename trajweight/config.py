@@ -28,6 +28,7 @@ EstimatorName = Literal[
 ]
 ObjectiveName = Literal["imitate", "successful", "return-weighted"]
 PriorName = Literal["none", "rwr", "filtered"]
+TrackerName = Literal["none", "tensorboard", "trackio"]
 HEADS: Final[tuple[str, ...]] = get_args(HeadName)
 ESTIMATORS: Final[tuple[str, ...]] = get_args(EstimatorName)
 
@@ -110,10 +111,10 @@ class InnerConfig:
         accumulation: Parts of a batch that pass one after another, to save memory; the gradient
             is that of the whole batch.
         real_steps: Steps on real training rows alone, before the loop, at least; up to four times
-            as many until the loss is flat. They teach the format, and the adapter they leave
-            gives the features their likelihood under real data.
+            as many until the outer loss is flat. They teach the format, and the adapter they
+            leave gives the features their likelihood under real data.
         warmup_steps: Steps with uniform weights on all training rows, before the first outer
-            step, at least; up to four times as many until the loss is flat.
+            step, at least; up to four times as many until the outer loss is flat.
         beta1: Of AdamW: memory of the gradient's mean.
         beta2: Of AdamW: memory of its square; short, since a run has some hundred steps.
         weight_decay: Decoupled weight decay.
@@ -125,8 +126,8 @@ class InnerConfig:
     learning_rate: float = 3e-3
     batch_size: int = 8
     accumulation: int = 1
-    real_steps: int = 12
-    warmup_steps: int = 5
+    real_steps: int = 24
+    warmup_steps: int = 10
     beta1: float = 0.9
     beta2: float = 0.99
     weight_decay: float = 0.0
@@ -207,7 +208,9 @@ class OuterConfig:
         temperatures: What the scores may be divided by; dev chooses, with uniform weights always
             among the candidates.
         contest_steps: Inner steps of each run that compares candidates on dev.
-        ensemble: Heads trained on other seeds and, where real rows are few, other folds.
+        ensemble: Heads trained on other seeds, and on validation tasks drawn again; with fewer than
+            200 real rows on training and validation rows divided again, each after a warm-up of
+            its own.
         checkpoint_every: Outer steps between two checkpoints.
     """
 
@@ -332,6 +335,8 @@ class RunConfig:
         outer: The outer level.
         retrain: The adapter that a user keeps.
         returns: What rewards and outcomes decide.
+        track: Where the numbers of every outer step go beside the trace: none, tensorboard or
+            trackio, which must be installed.
         seed: Of splits, adapter, head and batches.
     """
 
@@ -344,7 +349,12 @@ class RunConfig:
     outer: OuterConfig = field(default_factory=OuterConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     returns: ReturnsConfig = field(default_factory=ReturnsConfig)
+    track: TrackerName = "none"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what is no section."""
+        _require_one_of(self, "track", get_args(TrackerName))
 
     def to_toml(self) -> str:
         """The settings as TOML; settings that stand at 'none' are left out."""

@@ -1,7 +1,7 @@
 """How far learning has come, so that it can go on from there after any interruption.
 
 What is cheap or the same every time (reading, splitting, tokens, the frozen pass, features) is not
-kept: it is done again. The warm-up, the finished searches and the one that is open are.
+kept: it is done again. The warm-ups, the finished searches and the one that is open are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Journal:
         checkpoints: Where it is kept; None keeps it in memory only.
         interruption: Whether the work was asked to end; the loop ends between two steps.
         every: Outer steps between two checkpoints.
-        warm: What the warm-up left; None before its end.
+        warm: What each warm-up left, in order. Where a search began is forgotten when it has ended,
+            but for the first: the contest begins there too.
         searches: What each finished search left.
         told: The numbers of every outer step, in order.
         processes: Those that do the same work; all end between the same two steps.
@@ -36,7 +37,7 @@ class Journal:
     checkpoints: Checkpoints | None = None
     interruption: Interruption = field(default_factory=Interruption)
     every: int = 1
-    warm: dict[str, Any] | None = None
+    warm: list[dict[str, Any]] = field(default_factory=list)
     searches: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, float]] = field(default_factory=list)
     processes: Processes = ALONE
@@ -58,11 +59,13 @@ class Journal:
         self.warm, self.searches = found["warm"], found["searches"]
         self._open, self.told = found["open"], found["told"]
         where = f"outer step {len(self.told)}" if self.told else "the warm-up"
+        if self.told and len(self.warm) > max(len(self.searches), 1) and self._open is None:
+            where = f"warm-up {len(self.warm)}"
         say(f"going on from the checkpoint after {where}")
 
     def end_warm_up(self, left: dict[str, Any]) -> None:
-        """The warm-up is over; ``left`` is kept."""
-        self.warm = left
+        """A warm-up is over; ``left`` is kept."""
+        self.warm.append(left)
         self._save(None)
 
     def resume(self, search: Search) -> None:
@@ -94,6 +97,8 @@ class Journal:
 
     def end_search(self, learned: Learned) -> None:
         """A search is over; its last head is kept."""
+        for left in self.warm[1:]:
+            left.pop("start", None)
         self.searches.append(
             {
                 "head": dict(learned.head.state_dict()),

@@ -5,6 +5,7 @@ Rows are named by their position in ``Rows``; each function gives positions with
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
@@ -116,6 +117,47 @@ def copy_reasons(rows: Rows, splits: Sequence[Split], threshold: float) -> dict[
         )
         reasons.setdefault(train[pair.right], said)
     return reasons
+
+
+def relatives(
+    table: pl.DataFrame, *, threshold: float = DEFAULT_THRESHOLD
+) -> dict[str, frozenset[str]]:
+    """The real rows that each row belongs with, whatever their splits: all of them, not one.
+
+    A row belongs with those that it copies, exactly or nearly, and with those of its group. This is
+    for rows that change places between training and judging; a shared task is no reason here.
+
+    Args:
+        table: Trajectories, the excluded ones left out.
+        threshold: Least similarity of a near copy, see ``near_duplicates``.
+
+    Returns:
+        By ``traj_id``; a row that belongs with no real row is missing.
+    """
+    rows = Rows.of(table)
+    real, synthetic = rows.with_origin("real"), rows.with_origin("synthetic")
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    of_group: defaultdict[str | None, list[int]] = defaultdict(list)
+    for i in real:
+        of_group[rows.groups[i]].append(i)
+    of_group.pop(None, None)
+    for i, group in enumerate(rows.groups):
+        found[i].update(of_group.get(group, ()))
+    for others in (real, synthetic):
+        # Real rows by themselves, so that none counts twice in what is held to be boilerplate.
+        same = exact_duplicates([rows.hashes[i] for i in real], [rows.hashes[i] for i in others])
+        alike = near_duplicates(
+            (comparable_text(rows.messages[i]) for i in real),
+            (comparable_text(rows.messages[i]) for i in others),
+            threshold=threshold,
+        )
+        for pair in [*same, *alike]:
+            found[others[pair.right]].add(real[pair.left])
+    return {
+        rows.ids[i]: frozenset(rows.ids[j] for j in related - {i})
+        for i, related in sorted(found.items())
+        if related - {i}
+    }
 
 
 def foreign_reasons(

@@ -6,7 +6,6 @@ leaves with everything needed to score rows it has never seen by forward passes 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ from trajweight.backbone import ADAPTER
 from trajweight.bilevel import Search, learn, rank_correlation
 from trajweight.choosing import estimator_of
 from trajweight.errors import RunError
-from trajweight.features import FeatureMap, adapter_tensors
+from trajweight.features import FeatureMap, Frozen, adapter_tensors, set_adapter
+from trajweight.folding import folding_of, refolded, resampled_tasks
 from trajweight.inner import InnerLevel
 from trajweight.journal import Journal
 from trajweight.outer import OuterLevel
@@ -119,32 +119,29 @@ def learn_weights(
         )
         frozen = student.freeze(progress)
         student.add_adapter(config.model, frozen, seed=config.seed)
-    problem = problem_of(student, material)
-    inner = InnerLevel(problem, config.inner, seed=config.seed)
-    with stopwatch.stage("warm-up"):
-        warm = journal.warm or _warm_up(inner, config, journal, progress)
-        start, real_adapter = warm["start"], warm["real_adapter"]
-    with stopwatch.stage("features"):
+        # It sees no loss, so that the heads of an ensemble may share it.
         mapped = FeatureMap.fit(
             frozen.embeddings[[*material.real, *material.synthetic]],
             components=config.outer.components,
         )
-        features = student.features(mapped, frozen, material.n_turns, real_adapter, progress)
-        sources = tuple(dict.fromkeys(material.sources[row] for row in material.synthetic))
-        reads = HeadInputs(config.outer.head, mapped, sources)
-        inputs = reads.of(features, material.sources, material.synthetic)
-    with stopwatch.stage("bilevel loop"), journal.interruption.deferred():
-        mine, of = inputs[material.synthetic], config.outer.ensemble
-        shape = reads.shape(mine, hidden=config.outer.hidden, w_min=config.outer.w_min)
-        beginning = _Beginning(inner, start, mine, shape)
-        for member in range(len(journal.searches), of):
-            search = beginning.search(material, config, member)
-            _run(search, member, of, journal, progress, on_step)
-    heads = HeadEnsemble([restored_head(shape, found["head"]) for found in journal.searches])
+    sources = tuple(dict.fromkeys(material.sources[row] for row in material.synthetic))
+    reads = HeadInputs(config.outer.head, mapped, sources)
+    ground = _Ground(
+        student,
+        frozen,
+        adapter_tensors(student.linears),
+        reads,
+        config,
+        journal,
+        progress,
+        stopwatch,
+    )
+    ensemble = ground.learn(material, on_step)
+    first, heads = ensemble.beginnings[0], ensemble.heads
     with torch.no_grad():
-        scores = heads(inputs)
+        scores = heads([ensemble.beginnings[place].inputs for place in ensemble.beginning_of])
     with stopwatch.stage("contest"):
-        verdict = _contest(inner, start, heads, scores, material, config, progress)
+        verdict = _contest(first.inner, first.start, heads, scores, material, config, progress)
     weights = verdict.best.weights if verdict.wins else verdict.baseline.weights
     apart = heads.weights_apart(scores[material.synthetic], material.prior)
     scored = Scored(
@@ -157,8 +154,11 @@ def learn_weights(
     cut = lasting_cut(
         config.model, layers=len(student.backbone.layers), depth=student.backbone.depth
     )
-    trained = TrainedHead(heads, reads, real_adapter, cut, config.seed)
+    adapters = [each.real_adapter for each in ensemble.beginnings]
+    trained = TrainedHead(heads, reads, adapters, ensemble.beginning_of, cut, config.seed)
     facts = _facts(journal, verdict, student, material, config)
+    if ensemble.kind:
+        facts["ensemble_kind"] = ensemble.kind
     facts["reliability"] = reliability(scores[material.synthetic])
     if config.retrain.enabled:
         with stopwatch.stage("retraining"):
@@ -215,9 +215,15 @@ def score_rows(
         frozen = student.freeze(progress)
         student.add_adapter(trained.adapter, frozen, seed=trained.seed)
     with stopwatch.stage("features"), torch.no_grad():
-        mapped, adapter = trained.inputs.mapped, trained.real_adapter
-        features = student.features(mapped, frozen, n_turns, adapter, progress)
-        scores = trained.heads(trained.inputs.of(features, sources, synthetic))
+        inputs = [
+            trained.inputs.of(
+                student.features(trained.inputs.mapped, frozen, n_turns, adapter, progress),
+                sources,
+                synthetic,
+            )
+            for adapter in trained.real_adapters
+        ]
+        scores = trained.heads([inputs[place] for place in trained.adapter_of])
         apart = trained.heads.weights_apart(scores[synthetic], prior)
     return Scored(
         scores=scores.mean(1),
@@ -248,6 +254,7 @@ def problem_of(
         sibling=lambda name: problem_of(student, material, f"{adapter}-{name}"),
         passes=losses.passes,
         processes=student.processes,
+        left_out=material.left_out,
     )
 
 
@@ -262,18 +269,9 @@ def reliability(scores: Tensor) -> float | None:
     return sum(pairs) / len(pairs) if pairs else None
 
 
-def _warm_up(
-    inner: InnerLevel, config: RunConfig, journal: Journal, progress: Progress
-) -> dict[str, Any]:
-    """The warm-up, and what it leaves for the journal."""
-    before = inner.problem.outer_loss()
-    real_adapter = _learn_format(inner, config, progress)
-    left = {"outer_loss_before": before, "real_adapter": real_adapter, "start": inner.state()}
-    journal.end_warm_up(left)
-    return left
-
-
-def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> list[Tensor]:
+def _learn_format(
+    inner: InnerLevel, config: RunConfig, progress: Progress, *, stage: str
+) -> list[Tensor]:
     """Train on real rows alone, then on all with uniform weights; gives back the real adapter.
 
     While the adapter still learns the format, the outer gradient speaks of format and length;
@@ -281,48 +279,65 @@ def _learn_format(inner: InnerLevel, config: RunConfig, progress: Progress) -> l
     """
     problem, settings = inner.problem, config.inner
     least = settings.real_steps if problem.real else 0
-    progress.start("warm-up", SLOW * (least + settings.warmup_steps))
+    progress.start(stage, SLOW * (least + settings.warmup_steps))
 
     def warm_up(rows: Sequence[int], *, size: int, least: int) -> Warmed:
         return train_until_flat(
-            inner, rows, size=size, least=least, watch=lambda loss: progress.advance(loss=loss)
+            inner,
+            rows,
+            size=size,
+            least=least,
+            sample=config.estimator.batch_size,
+            watch=lambda loss: progress.advance(loss=loss),
         )
 
     real_adapter: list[Tensor] = []
     if least:
         on_real = warm_up(problem.real, size=settings.batch_size, least=least)
         real_adapter = adapter_tensors(problem.linears)
-        progress.say(f"warm-up on real rows: {on_real}")
+        progress.say(f"{stage} on real rows: {on_real}")
     else:
         progress.say("no real training rows: the features lack the likelihood under real data")
     size = 2 * settings.batch_size
     on_all = warm_up(problem.training, size=size, least=settings.warmup_steps)
     progress.finish()
-    progress.say(f"warm-up on all training rows: {on_all}")
+    progress.say(f"{stage} on all training rows: {on_all}")
     return real_adapter
 
 
 @dataclass(frozen=True)
 class _Beginning:
-    """What every search of an ensemble begins with.
+    """What a search begins with; the members of an ensemble that is not cross-fitted share one.
 
     Attributes:
+        material: Whose rows train and judge.
         inner: The inner level of the warm-up.
-        start: Its state at the end of it.
-        inputs: What the head reads of the synthetic training rows. Shape (n, ...).
-        shape: Of the heads.
+        start: Its state at the end of it; empty once the search is over and nothing begins there.
+        real_adapter: What the warm-up on real rows left; empty where there are none.
+        inputs: What the head reads of all rows. Shape (n, ...).
     """
 
+    material: Material
     inner: InnerLevel
     start: dict[str, Any]
+    real_adapter: list[Tensor]
     inputs: Tensor
-    shape: HeadShape
 
-    def search(self, material: Material, config: RunConfig, member: int) -> Search:
-        """The search of one member, with a seed of its own; the first has the run's own tasks."""
-        seed, settings, problem = config.seed + member, config.outer, self.inner.problem
-        if member:
-            problem = problem.with_shares(resampled_tasks(material, seed))
+    def search(
+        self, shape: HeadShape, config: RunConfig, *, seed: int, share: Tensor | None
+    ) -> Search:
+        """The search of one member.
+
+        Args:
+            shape: Of the head.
+            config: Settings.
+            seed: Of this member.
+            share: Of the validation rows, where a member begins with the warm-up of another; it
+                has a stream of batches of its own then.
+        """
+        settings, problem, material = config.outer, self.inner.problem, self.material
+        if share is not None:
+            problem = problem.with_shares(share)
         problems = [
             problem,
             *(problem.sibling(f"member{k}") for k in range(1, settings.population)),
@@ -332,12 +347,120 @@ class _Beginning:
             for place, each in enumerate(problems)
         ]
         for each in inners:
-            own = {"generator": each.generator.get_state()} if member else {}
+            own = {} if share is None else {"generator": each.generator.get_state()}
             each.restore({**self.start, **own})
+        inputs = self.inputs[material.synthetic]
         lengths = [sum(material.encoded[row].assistant_mask) for row in material.synthetic]
-        head = new_head(self.shape, self.inputs, seed=seed)
-        outer = OuterLevel(head, self.inputs, torch.tensor(lengths), settings, prior=material.prior)
+        head = new_head(shape, inputs, seed=seed)
+        outer = OuterLevel(head, inputs, torch.tensor(lengths), settings, prior=material.prior)
         return Search(inners, outer, estimator_of(config.estimator), settings)
+
+
+@dataclass(frozen=True)
+class _Ensemble:
+    """What the searches leave.
+
+    Attributes:
+        kind: How the members differ; None where there is one.
+        heads: One a member.
+        beginnings: With what the searches began, each once.
+        beginning_of: The place of each member's beginning.
+    """
+
+    kind: str | None
+    heads: HeadEnsemble
+    beginnings: list[_Beginning]
+    beginning_of: list[int]
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What all members of an ensemble stand on.
+
+    Attributes:
+        student: The model; its adapter is what the members take in turns.
+        frozen: What the frozen model says of every row, for all members.
+        untrained: The adapter before any training.
+        reads: How the heads' inputs are made.
+        config: Settings.
+        journal: How far an earlier call came.
+        progress: Told of stages and of every outer step.
+        stopwatch: Gets the time of every stage.
+    """
+
+    student: Student
+    frozen: Frozen
+    untrained: list[Tensor]
+    reads: HeadInputs
+    config: RunConfig
+    journal: Journal
+    progress: Progress
+    stopwatch: Stopwatch
+
+    def learn(self, material: Material, on_step: Callable[[dict[str, float]], None]) -> _Ensemble:
+        """One search a member, from where the journal left them."""
+        config, journal, of = self.config, self.journal, self.config.outer.ensemble
+        folding = folding_of(material, config)
+        if of > 1:
+            self.progress.say(str(folding))
+        beginning_of = list(range(of)) if folding.is_crossfitted else [0] * of
+        beginnings = [self._begin(material, 0, of=beginning_of[-1] + 1)]
+        mine = beginnings[0].inputs[material.synthetic]
+        shape = self.reads.shape(mine, hidden=config.outer.hidden, w_min=config.outer.w_min)
+        for member, place in enumerate(beginning_of):
+            seed, share = config.seed + member, None
+            if member and not folding.is_crossfitted:
+                share = resampled_tasks(material, seed)
+            elif member:
+                own = refolded(material, seed=seed, real_share=config.data.real_share)
+                self.progress.say(
+                    f"head {member + 1} of {of}: {len(own.real)} real rows train and "
+                    f"{len(own.validation)} judge; {len(own.left_out)} synthetic rows belong with "
+                    "real rows that do not train, and are left out"
+                )
+                beginnings.append(self._begin(own, member, of=of))
+            if member >= len(journal.searches):
+                with self.stopwatch.stage("bilevel loop"), journal.interruption.deferred():
+                    search = beginnings[place].search(shape, config, seed=seed, share=share)
+                    _run(search, member, of, journal, self.progress, on_step)
+        heads = HeadEnsemble([restored_head(shape, found["head"]) for found in journal.searches])
+        kind = folding.kind if of > 1 else None
+        return _Ensemble(kind, heads, beginnings, beginning_of)
+
+    def _begin(self, material: Material, place: int, *, of: int) -> _Beginning:
+        """The warm-up, unless the journal has it, and the features that come of it.
+
+        Args:
+            material: Whose rows train and judge.
+            place: Of this beginning among all.
+            of: How many beginnings there are.
+        """
+        problem = problem_of(self.student, material)
+        inner = InnerLevel(problem, self.config.inner, seed=self.config.seed + place)
+        with self.stopwatch.stage("warm-up"):
+            if place == len(self.journal.warm):
+                self._warm_up(inner, f"warm-up {place + 1} of {of}" if of > 1 else "warm-up")
+        warm = self.journal.warm[place]
+        with self.stopwatch.stage("features"):
+            features = self.student.features(
+                self.reads.mapped,
+                self.frozen,
+                material.n_turns,
+                warm["real_adapter"],
+                self.progress,
+            )
+            inputs = self.reads.of(features, material.sources, material.synthetic)
+        return _Beginning(material, inner, warm.get("start", {}), warm["real_adapter"], inputs)
+
+    def _warm_up(self, inner: InnerLevel, stage: str) -> None:
+        """Begin with an adapter that no other member has trained; the journal keeps the end."""
+        problem = inner.problem
+        set_adapter(problem.linears, self.untrained)
+        before = problem.outer_loss()
+        real_adapter = _learn_format(inner, self.config, self.progress, stage=stage)
+        self.journal.end_warm_up(
+            {"outer_loss_before": before, "real_adapter": real_adapter, "start": inner.state()}
+        )
 
 
 def _run(
@@ -364,19 +487,6 @@ def _run(
     learned = learn(search, watch=watch, between=lambda: journal.between(search))
     progress.finish()
     journal.end_search(learned)
-
-
-def resampled_tasks(material: Material, seed: int) -> Tensor:
-    """Shares of the validation rows when their tasks are drawn again with replacement: (m,).
-
-    What another sample of validation tasks would have taught differs as much as this does.
-    """
-    tasks = [material.tasks[row] for row in material.validation]
-    names = list(dict.fromkeys(tasks))
-    drawn = torch.randint(len(names), (len(names),), generator=torch.Generator().manual_seed(seed))
-    times = Counter(names[place] for place in drawn.tolist())
-    within = [material.within[row] for row in material.validation]
-    return task_shares(within, tasks, [times[task] for task in tasks])
 
 
 def _contest(
@@ -409,14 +519,13 @@ def _facts(
     journal: Journal, verdict: Verdict, student: Student, material: Material, config: RunConfig
 ) -> dict[str, Any]:
     vocabulary, best, uniform = student.vocabulary, verdict.best, verdict.uniform
-    warm: dict[str, Any] = journal.warm or {}
     facts: dict[str, Any] = {
         "mode": "learned",
         "selected": "head" if verdict.wins else "returns" if material.prior else "uniform",
         "estimator": config.estimator.name,
         "head": config.outer.head,
         "objective": material.objective,
-        "base_outer_loss": warm["outer_loss_before"],
+        "base_outer_loss": journal.warm[0]["outer_loss_before"],
         "uniform_outer_loss": uniform.outer_loss,
         "weighted_outer_loss": best.outer_loss,
         "outer_steps": sum(found["steps"] for found in journal.searches),

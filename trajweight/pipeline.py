@@ -12,9 +12,11 @@ from trajweight.checkpoint import Checkpoints
 from trajweight.config import ReturnsConfig
 from trajweight.encoded import Encoded
 from trajweight.errors import ConfigError, DataError, DivergenceError
+from trajweight.folding import folding_of
 from trajweight.interruption import Interruption
 from trajweight.job import Job, settings_of, without_head
 from trajweight.journal import Journal
+from trajweight.leakage import relatives
 from trajweight.learning import Outcome, Scored, learn_weights, score_rows
 from trajweight.manifest import version_of
 from trajweight.material import Material
@@ -25,6 +27,7 @@ from trajweight.progress import Progress
 from trajweight.retraining import card_of, save_adapter
 from trajweight.table import trajectory_of
 from trajweight.tokenization import encode_all
+from trajweight.tracking import tracker_of
 from trajweight.weights import effective_sample_size, weight_table
 
 if TYPE_CHECKING:
@@ -253,6 +256,12 @@ def _learn(
     job.save_manifest("started")
     material = material_of(job, encoded, job.config.returns, floor=job.config.outer.w_min)
     _tell_what_returns_leave(job, material)
+    tracker = tracker_of(job.config.track if job.processes.is_main else "none", job.run.folder)
+
+    def told(facts: dict[str, float]) -> None:
+        job.run.append_trace(facts)
+        tracker.log(facts)
+
     try:
         outcome = learn_weights(
             loaded,
@@ -260,7 +269,7 @@ def _learn(
             job.config,
             progress=job.progress,
             stopwatch=job.stopwatch,
-            on_step=job.run.append_trace,
+            on_step=told,
             journal=journal,
             processes=job.processes,
         )
@@ -269,6 +278,8 @@ def _learn(
         where = ", ".join(names[row] for row in error.rows[:5])
         message = f"{error.message}; trajectories: {where}"
         raise DivergenceError(message, rows=error.rows, hint=error.hint) from error
+    finally:
+        tracker.close()
     tensors, described = outcome.head.pack()
     config = {
         **described,
@@ -286,7 +297,7 @@ def _learn(
     if outcome.facts["selected"] != "head":
         rival = "uniform ones" if outcome.facts["selected"] == "uniform" else "those from returns"
         otherwise = without_head(job.config.returns)
-        job.warn(f"the learned weights did no better than {rival}; {otherwise}")
+        job.warn(f"the learned weights did no better than {rival}, beyond noise; {otherwise}")
     if not material.dev:
         job.warn("no dev rows: learned and uniform weights were compared on validation rows")
 
@@ -342,7 +353,18 @@ def material_of(
         found = places(split, "real")
         return [place for place in found if chosen[place]["traj_id"] in objective.within]
 
-    return Material(
+    # In an ensemble real training rows may come to judge; what they count then is the same.
+    is_training = pl.col("split") == "train"
+    as_held = pl.when(is_training).then(pl.lit("validation")).otherwise("split")
+    wider = objective_of(
+        job.table.with_columns(split=as_held), replace(returns, objective=objective.name)
+    )
+    would = wider.within if wider.name == objective.name else {}
+    counts = [
+        (would if row["split"] == "train" else objective.within).get(row["traj_id"], 0.0)
+        for row in chosen
+    ]
+    material = Material(
         encoded=list(encoded.values()),
         n_turns=[row["n_turns"] for row in chosen],
         tasks=[row["task_id"] for row in chosen],
@@ -352,10 +374,21 @@ def material_of(
         validation=counted("validation"),
         dev=counted("dev"),
         real_weight=job.real_weight(),
-        within=[objective.within.get(name, 0.0) for name in encoded],
+        within=counts,
         objective=objective.sentence,
         prior=job.prior(returns, floor=floor),
     )
+    if job.config.outer.ensemble > 1 and folding_of(material, job.config).is_crossfitted:
+        with job.stopwatch.stage("splitting"):
+            material = replace(material, related=_related(job.table, list(encoded)))
+    return material
+
+
+def _related(table: pl.DataFrame, names: Sequence[str]) -> dict[int, frozenset[int]]:
+    """By position, the real rows that a row belongs with; see `relatives`."""
+    place = {name: position for position, name in enumerate(names)}
+    found = relatives(table.filter(pl.col("traj_id").is_in(names)))
+    return {place[name]: frozenset(place[each] for each in real) for name, real in found.items()}
 
 
 def _save_scores(job: Job, scored: Scored, names: list[str], material: Material) -> None:

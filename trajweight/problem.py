@@ -47,6 +47,7 @@ class Problem:
         passes: The passes of ``apart`` that make up a batch: which places of it this process
             computes, and which of them together: rows to a list of places a pass.
         processes: Those that share the work.
+        left_out: Synthetic rows that are not drawn, though they have a weight.
     """
 
     apart: Callable[[Rows], Tensor]
@@ -61,11 +62,12 @@ class Problem:
     sibling: Callable[[str], Problem] = field(default=_no_sibling)
     passes: Callable[[Rows], list[list[int]]] = field(default=_in_one_pass)
     processes: Processes = ALONE
+    left_out: frozenset[int] = frozenset()
 
     @property
     def training(self) -> list[int]:
-        """All training rows, real ones first."""
-        return [*self.real, *self.synthetic]
+        """All rows that are drawn, real ones first."""
+        return [*self.real, *(row for row in self.synthetic if row not in self.left_out)]
 
     def outer_loss(self) -> float:
         """The outer loss under the model as it stands."""

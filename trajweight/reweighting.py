@@ -180,9 +180,10 @@ class HeadEnsemble(nn.Module):
         super().__init__()
         self.heads = nn.ModuleList(heads)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Scores of the rows by each head: inputs (n, ...) to (n, k)."""
-        return torch.stack([head(inputs) for head in self.heads], dim=1)
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Scores of the rows by each head: inputs (n, ...) of each head to (n, k)."""
+        paired = zip(self.heads, inputs, strict=True)
+        return torch.stack([head(each) for head, each in paired], dim=1)
 
     def weights_apart(self, scores: Tensor, prior: Prior | None = None) -> Tensor:
         """Weights by each head, each with mean one: (n, k) to (n, k)."""

@@ -66,14 +66,17 @@ class TrainedHead:
     Attributes:
         heads: The head, or several.
         inputs: How its inputs are made.
-        real_adapter: Adapter of the likelihood under real data; empty where there was none.
+        real_adapters: Adapters of the likelihood under real data, each once; empty where there was
+            none.
+        adapter_of: Which of them makes the inputs of each head.
         adapter: The model's cut and the adapter's size.
         seed: Of the adapter.
     """
 
     heads: HeadEnsemble
     inputs: HeadInputs
-    real_adapter: list[Tensor]
+    real_adapters: list[list[Tensor]]
+    adapter_of: list[int]
     adapter: ModelConfig
     seed: int
 
@@ -87,13 +90,18 @@ class TrainedHead:
         }
         mapped = self.inputs.mapped
         tensors |= {"map.centre": mapped.centre, "map.components": mapped.components}
-        tensors |= {f"adapter.{i:04d}": value for i, value in enumerate(self.real_adapter)}
+        tensors |= {
+            f"adapter.{place}.{i:04d}": value
+            for place, adapter in enumerate(self.real_adapters)
+            for i, value in enumerate(adapter)
+        }
         described = {
             "shape": asdict(heads[0].shape),
             "heads": len(heads),
             "features": mapped.names,
             "groups": list(self.inputs.groups),
             "adapter": asdict(self.adapter),
+            "adapter_of": self.adapter_of,
             "seed": self.seed,
         }
         return tensors, described
@@ -121,7 +129,11 @@ class TrainedHead:
                 FeatureMap(tensors["map.centre"], tensors["map.components"]),
                 tuple(config["groups"]),
             ),
-            real_adapter=[tensors[k] for k in sorted(tensors) if k.startswith("adapter.")],
+            real_adapters=[
+                [value for _, value in sorted(_below(f"adapter.{place}.", tensors).items())]
+                for place in range(max(config["adapter_of"]) + 1)
+            ],
+            adapter_of=list(config["adapter_of"]),
             adapter=ModelConfig(**config["adapter"]),
             seed=config["seed"],
         )

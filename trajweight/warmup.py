@@ -1,4 +1,4 @@
-"""Training with uniform weights until the loss is flat."""
+"""Training with uniform weights until the outer loss no longer falls."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from trajweight.inner import InnerLevel
     from trajweight.problem import Rows
 
-#: Steps whose mean loss is compared with that of as many before.
-WINDOW = 5
-#: The loss is flat when the mean fell by less than a tenth from one window to the next.
-FLAT = 0.9
+#: Steps between two looks at the outer loss.
+LOOK_EVERY = 4
+#: The outer loss is flat when it is not below this share of what it was one look before.
+FLAT = 0.98
 #: Past this many times the least number of steps a loss that still falls is no longer waited for.
 SLOW = 4
 
@@ -28,7 +28,7 @@ class Warmed:
 
     Attributes:
         steps: Steps made.
-        is_flat: Whether the loss was flat at the end.
+        is_flat: Whether the outer loss was flat at the end.
     """
 
     steps: int
@@ -36,33 +36,40 @@ class Warmed:
 
     def __str__(self) -> str:
         """For the user."""
-        return f"{self.steps} steps, the loss {'flat' if self.is_flat else 'still falling'}"
+        return f"{self.steps} steps, the outer loss {'flat' if self.is_flat else 'still falling'}"
 
 
 def train_until_flat(
-    inner: InnerLevel, rows: Rows, *, size: int, least: int, watch: Callable[[float], None]
+    inner: InnerLevel,
+    rows: Rows,
+    *,
+    size: int,
+    least: int,
+    sample: int,
+    watch: Callable[[float], None],
 ) -> Warmed:
-    """Train with weight one on every row until the training loss is flat.
+    """Train with weight one on every row until the outer loss is flat.
 
-    The training loss decides, not the outer one: on the sample data an adapter that was stopped
-    where its outer loss was lowest told good rows from bad ones less well.
+    The training loss cannot tell: on few real rows it falls on and on, while the model learns
+    them by heart.
 
     Args:
         inner: The inner level; it is left at the last step.
         rows: What to train on.
         size: Rows of a batch.
         least: Steps at least; after ``SLOW`` times as many the loss is no longer waited for.
-        watch: Told the loss of every step.
+        sample: Validation rows of one look, at most.
+        watch: Told the training loss of every step.
     """
-    losses: list[float] = []
-    for batch in islice(inner.batches(rows, size=size), SLOW * least):
-        losses.append(inner.step(batch, torch.ones(len(batch))))
-        watch(losses[-1])
-        if len(losses) >= least and _is_flat(losses):
-            return Warmed(len(losses), is_flat=True)
-    return Warmed(len(losses), is_flat=False)
-
-
-def _is_flat(losses: Sequence[float]) -> bool:
-    last, before = losses[-WINDOW:], losses[-2 * WINDOW : -WINDOW]
-    return len(before) == WINDOW and sum(last) > FLAT * sum(before)
+    looked_at, share = inner.problem.sample_validation(sample, inner.generator)
+    before = float("inf")
+    for step, batch in enumerate(islice(inner.batches(rows, size=size), SLOW * least), start=1):
+        watch(inner.step(batch, torch.ones(len(batch))))
+        beyond = step - least
+        if beyond < -LOOK_EVERY or beyond % LOOK_EVERY:
+            continue
+        now = float((inner.problem.evaluate(looked_at) * share).sum())
+        if beyond >= 0 and now >= FLAT * before:
+            return Warmed(step, is_flat=True)
+        before = now
+    return Warmed(SLOW * least, is_flat=False)

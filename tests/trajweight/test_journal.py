@@ -156,6 +156,29 @@ def test_a_finished_search_is_kept_with_its_head(tmp_path: Path) -> None:
         assert torch.equal(kept["head"][name], tensor)
 
 
+def test_where_a_search_began_is_kept_until_its_end_and_for_the_first_always(tmp_path) -> None:
+    journal = Journal(Checkpoints(tmp_path, {}))
+    said: list[str] = []
+    for member in (1, 2, 3):
+        journal.end_warm_up({"start": member, "real_adapter": -member})
+        again = Journal(journal.checkpoints)
+        again.reopen(said.append)
+        assert again.warm[-1] == {"start": member, "real_adapter": -member}
+        went(ESTIMATORS["ghost"], journal, nothing)
+
+    again = Journal(journal.checkpoints)
+    again.reopen(lambda _: None)
+
+    assert again.warm == [
+        {"start": 1, "real_adapter": -1},
+        {"real_adapter": -2},
+        {"real_adapter": -3},
+    ]
+    assert [text.removeprefix("going on from the checkpoint after ") for text in said] == [
+        *("the warm-up", "warm-up 2", "warm-up 3"),
+    ]
+
+
 def test_it_is_said_where_the_work_goes_on(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, {})
     said: list[str] = []

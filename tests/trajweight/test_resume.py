@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
-#: Two heads of three steps each, trained on two adapters of different age.
+#: Two heads of three steps each, cross-fitted, trained on two adapters of different age.
 OUTER = OuterConfig(
     max_steps=3, min_steps=3, contest_steps=1, ensemble=2, population=2, checkpoint_every=2
 )
@@ -96,7 +96,8 @@ def ends_the_same(run: Run, whole: Run) -> bool:
 
 STAGES = [
     *[("reading", 1), ("warm-up", 1), ("bilevel loop 1", 2)],
-    *[("bilevel loop 2", 0), ("bilevel loop 2", 1), ("contest", 2)],
+    *[("warm-up 2", 0), ("warm-up 2", 2), ("bilevel loop 2", 0), ("bilevel loop 2", 1)],
+    ("contest", 2),
 ]
 
 

@@ -86,7 +86,7 @@ def test_an_ensemble_gives_the_mean_of_its_heads_weights() -> None:
     heads = [trained("mlp", seed) for seed in (0, 1, 2)]
     together = HeadEnsemble(heads)
 
-    weights = together.weights(together(inputs("mlp")))
+    weights = together.weights(together([inputs("mlp")] * 3))
 
     each = torch.stack([head.weights(head(inputs("mlp"))) for head in heads])
     torch.testing.assert_close(weights, each.mean(0))
