@@ -219,7 +219,7 @@ class OuterConfig:
     head: HeadName = "mlp"
     learning_rate: float = 1e-2
     weight_decay: float = 1e-2
-    min_steps: int = 30
+    min_steps: int = 45
     max_steps: int = 50
     settled: float = 0.98
     target_ess: float = 0.4
@@ -231,7 +231,7 @@ class OuterConfig:
     w_min: float = 0.02
     population: int = 1
     lifetime: int = 200
-    temperatures: tuple[float, ...] = (0.5, 1.0, 2.0)
+    temperatures: tuple[float, ...] = (1.0, 2.0)
     contest_steps: int = 5
     ensemble: int = 1
     checkpoint_every: int = 5
