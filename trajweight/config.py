@@ -219,7 +219,7 @@ class OuterConfig:
     head: HeadName = "mlp"
     learning_rate: float = 1e-2
     weight_decay: float = 1e-2
-    min_steps: int = 45
+    min_steps: int = 30
     max_steps: int = 50
     settled: float = 0.98
     target_ess: float = 0.4

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 #: Steps between two looks at the outer loss.
 LOOK_EVERY = 4
-#: The outer loss is flat when it is not below this share of what it was one look before.
-FLAT = 0.98
+#: The outer loss is flat when it is not below this share of what it was one look before. A few
+#: dozen validation rows move by some ten per cent from look to look while nothing is learned.
+FLAT = 0.85
 #: Past this many times the least number of steps a loss that still falls is no longer waited for.
 SLOW = 4
 

@@ -178,8 +178,9 @@ def ess_fraction(weights: Tensor) -> float:
         ([1.0] * 20, Warmed(6, is_flat=True)),
         ([2.0**-i for i in range(20)], Warmed(24, is_flat=False)),
         ([1.0, 0.5, 0.2, 0.1, 0.3], Warmed(18, is_flat=True)),
+        ([1.0, 0.8, 0.7, 0.1], Warmed(10, is_flat=True)),
     ],
-    ids=["flat from the start", "falling on", "rising later"],
+    ids=["flat from the start", "falling on", "rising later", "slowly falling"],
 )
 def test_the_warm_up_ends_when_the_outer_loss_is_flat(looks, warmed) -> None:
     remaining = iter(looks)
