@@ -197,6 +197,8 @@ def test_a_command_that_was_interrupted_before_it_began_leaves_nothing_to_go_on_
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_at_once_and_the_handler_before_comes_back(number) -> None:
+    # The tests may themselves run where the signal is ignored, as in the background of a shell.
+    inherited = signal.signal(number, signal.default_int_handler)
     before, reached = signal.getsignal(number), []
 
     def body(_chosen: Common, _surface: Surface, _typed: Typed) -> None:
@@ -207,11 +209,15 @@ def test_a_signal_ends_a_command_at_once_and_the_handler_before_comes_back(numbe
     app.callback()(lambda: None)
     add_command(app, "work", Common, body)
 
-    said = call("work", program=app)
+    try:
+        said = call("work", program=app)
+        after = signal.getsignal(number)
+    finally:
+        signal.signal(number, inherited)
 
     assert said.code == 128 + number
     assert not reached
-    assert signal.getsignal(number) is before
+    assert after is before
 
 
 def test_a_signal_that_was_ignored_stays_ignored() -> None:
