@@ -111,8 +111,13 @@ class TrainedHead:
         """The reverse of `pack`.
 
         Raises:
-            RunError: If the head has a score for each row it was trained on and for no other.
+            RunError: If the head has a score for each row it was trained on and for no other, or
+                is of a version that described heads otherwise.
         """
+        missing = sorted({"shape", "heads", "groups", "adapter", "adapter_of"} - set(config))
+        if missing:
+            message = f"the head's config lacks {', '.join(missing)}: an older trajweight wrote it"
+            raise RunError(message, hint="Train a new head with this version.")
         shape = HeadShape(**config["shape"])
         if shape.kind == "table":
             message = "a table head knows only the rows it was trained on"

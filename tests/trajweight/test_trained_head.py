@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from trajweight.errors import RunError
+from trajweight.trained_head import TrainedHead
+
+
+def test_a_head_that_an_older_version_described_otherwise_is_refused_in_words() -> None:
+    old = {"shape": {"inputs": 4, "hidden": 8}, "features": [], "adapter": {}, "seed": 0}
+
+    with pytest.raises(RunError, match="lacks adapter_of, groups, heads"):
+        TrainedHead.unpack({}, old)
+
+
+def test_a_table_head_is_refused_for_new_rows() -> None:
+    config = {
+        "shape": {"kind": "table", "inputs": 4},
+        "heads": 1,
+        "groups": [],
+        "adapter": {},
+        "adapter_of": [0],
+    }
+
+    with pytest.raises(RunError, match="knows only the rows it was trained on"):
+        TrainedHead.unpack({}, config)
