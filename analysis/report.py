@@ -141,7 +141,7 @@ def headline(facts: Mapping[str, Any]) -> str:
     worth = f"{count} count as {whole['ess']:.0f} (ESS/n {whole['ess_fraction']:.2f})"
     if whole["n"] == 0:
         return "There are no synthetic training trajectories, so there was nothing to weigh."
-    if learning.get("mode") == "applied":
+    if learning.get("mode") == "applied" and not learning.get("why_uniform"):
         return f"A trained head weighed these trajectories: {worth}."
     uniform, weighted = learning.get("uniform_dev_loss"), learning.get("weighted_dev_loss")
     if learning.get("selected") in ("uniform", "returns"):

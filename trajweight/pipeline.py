@@ -153,6 +153,7 @@ def score_with(
         job.read()
         job.split_against(trained)
         _require_synthetic(job)
+        job.facts |= {"mode": "applied", "trained_run": str(trained.folder)}
         # There is no outer loss here; what the run made of returns beforehand holds here too.
         returns = replace(ReturnsConfig(**head_config.get("returns", {})), objective="imitate")
         floor = head_config["shape"]["w_min"]
@@ -179,7 +180,7 @@ def score_with(
             processes=processes,
         )
         _save_scores(job, scored, list(encoded), material)
-        job.facts |= {"mode": "applied", "selected": "head", "trained_run": str(trained.folder)}
+        job.facts["selected"] = "head"
     return job.run
 
 
