@@ -245,8 +245,8 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(measure_memory(options, options.memory_of)))
         return
-    memory = {name: _in_a_process(options, name) for name in CELLS}
     times = measure_times(options)
+    memory = {name: _in_a_process(options, name) for name in CELLS}
     typical = {name: statistics.median(found) / STEPS for name, found in times.items()}
     cells = [
         {

@@ -38,7 +38,7 @@ FLOORS = """
 3  splitting leakage duplicates             | returns                      |
 3  tokenization masking rendering messages chat_format encoded           | |
 3  models backbone devices embedded tiny    |                              |
-2  config trajectory weights formats jsonlines cache quiet processes checkpoint
+2  config trajectory weights formats containers records cache quiet processes checkpoint
 1  errors progress files jsontext stopwatch interruption
 """
 WINGS = ("data", "maths", "results")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from trajweight.formats.protocol import Row, UnusableError
+from trajweight.formats.lookup import look_up
+from trajweight.formats.protocol import Canonical, Row, UnusableError
 from trajweight.jsontext import kind_of
 
 if TYPE_CHECKING:
@@ -19,14 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ID_FIELDS: Final = ("traj_id", "id", "trajectory_id", "conversation_id", "uuid")
-SOURCE_FIELDS: Final = ("source", "model", "generator", "policy", "dataset")
-ORIGIN_FIELDS: Final = ("origin", "provenance")
-TASK_FIELDS: Final = ("task_id", "task", "instance_id", "problem_id", "group", "prompt_id")
 PARENT_FIELD: Final = "parent_id"  # the id of the row that this one was made from
-GROUP_FIELDS: Final = ("group_id", "seed_id", PARENT_FIELD)
-REWARD_FIELDS: Final = ("reward", "score", "return")
-SUCCESS_FIELDS: Final = ("success", "resolved", "passed")
+#: By what they say, the fields that any row may have, in the order they are asked.
+SHARED_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "id": ("traj_id", "id", "trajectory_id", "conversation_id", "uuid"),
+    "source": ("source", "model", "generator", "policy", "dataset"),
+    "origin": ("origin", "provenance"),
+    "task": ("task_id", "task", "instance_id", "problem_id", "group", "prompt_id"),
+    "group": ("group_id", "seed_id", PARENT_FIELD),
+    "reward": ("reward", "score", "return"),
+    "success": ("success", "resolved", "passed"),
+}
 
 #: Values of an origin field, in lower case.
 ORIGIN_WORDS: Final[dict[str, Origin]] = {
@@ -37,6 +42,9 @@ ORIGIN_WORDS: Final[dict[str, Origin]] = {
     "simulated": "synthetic",
     "model": "synthetic",
 }
+
+#: Paths to ask, by what they say.
+Paths = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,87 +92,112 @@ class Scalars:
         return tuple(found.remark for found in (self.reward, self.success) if found.remark)
 
 
-def scalars(row: Row, non_finite: frozenset[str] = frozenset()) -> Scalars:
-    """All scalars of a row; ``non_finite`` names fields that held NaN or an infinity."""
-    return Scalars(
-        traj_id=scalar(row, ID_FIELDS),
-        source=source(row),
-        task=scalar(row, TASK_FIELDS),
-        group=scalar(row, GROUP_FIELDS),
-        reward=reward(row, non_finite),
-        success=success(row),
-    )
-
-
-def scalar(row: Row, fields: tuple[str, ...]) -> Found[str]:
-    """The first text or whole number among the fields, as text."""
-    for field in fields:
-        value = row.get(field)
-        is_usable = isinstance(value, str | int | float) and not isinstance(value, bool)
-        if is_usable and str(value).strip():
-            return Found(str(value), field)
-    return Found()
-
-
-def source(row: Row) -> Found[str]:
-    """Who made the trajectory; only text counts."""
-    for field in SOURCE_FIELDS:
-        value = row.get(field)
-        if isinstance(value, str) and value.strip():
-            return Found(value, field)
-    return Found()
-
-
-def origin(row: Row) -> Found[Origin]:
-    """Whether the row says it is real or synthetic.
-
-    Raises:
-        UnusableError: If it says something else, since a wrong guess would spoil the result.
-    """
-    for field in ORIGIN_FIELDS:
-        value = row.get(field)
-        if value is None:
-            continue
-        word = ORIGIN_WORDS.get(value.strip().lower()) if isinstance(value, str) else None
-        if word is None:
-            known = ", ".join(ORIGIN_WORDS)
-            reason = f"{field} is {_shown(value)}; known values are {known}"
-            raise UnusableError(reason)
-        return Found(word, field)
-    return Found()
-
-
-def reward(row: Row, non_finite: frozenset[str] = frozenset()) -> Found[float]:
-    """The reward as a number; true and false are 1 and 0.
+def paths_of(own: Paths, mapped: Mapping[str, str]) -> Paths:
+    """The paths to ask of the rows of one format.
 
     Args:
-        row: The row.
-        non_finite: Fields that held NaN or an infinity, which were read as null. Such a
-            reward is unknown, even where another field has a number.
+        own: Those that the format knows, asked before the shared ones.
+        mapped: Those that the user named; each is asked alone.
     """
-    for field in REWARD_FIELDS:
-        if field in non_finite:
-            return Found()
-        value = row.get(field)
-        if value is None:
-            continue
-        number = _number(value)
-        if number is None:
+    return {
+        what: (mapped[what],) if what in mapped else (*own.get(what, ()), *shared)
+        for what, shared in SHARED_FIELDS.items()
+    }
+
+
+class Teller:
+    """What one row says, asked by what it is about.
+
+    A row's canonical form may say a thing that stands in no single field; it comes after what the
+    user mapped and before the fields.
+    """
+
+    def __init__(
+        self,
+        row: Any,
+        paths: Paths,
+        canonical: Canonical,
+        *,
+        mapped: Mapping[str, str],
+        non_finite: frozenset[str] = frozenset(),
+    ) -> None:
+        """Ask this row by these paths.
+
+        Args:
+            row: The row as it stood.
+            paths: See ``paths_of``.
+            canonical: Its conversation, which may say more.
+            mapped: What the user mapped.
+            non_finite: Dotted paths that held NaN or an infinity, which were read as null. Such a
+                reward is unknown, even where another field has a number.
+        """
+        self._row, self._paths, self._non_finite = row, paths, non_finite
+        self._said = {what: said for what, said in canonical.said.items() if what not in mapped}
+
+    def scalars(self) -> Scalars:
+        """All that the row says, its origin apart."""
+        return Scalars(
+            traj_id=self._text("id"),
+            source=self._text("source", only_text=True),
+            task=self._text("task"),
+            group=self._text("group"),
+            reward=self._reward(),
+            success=self._success(),
+        )
+
+    def origin(self) -> Found[Origin]:
+        """Whether the row says it is real or synthetic.
+
+        Raises:
+            UnusableError: If it says something else, since a wrong guess would spoil the result.
+        """
+        for value, field in self._answers("origin"):
+            word = ORIGIN_WORDS.get(value.strip().lower()) if isinstance(value, str) else None
+            if word is None:
+                known = ", ".join(ORIGIN_WORDS)
+                reason = f"{field} is {_shown(value)}; known values are {known}"
+                raise UnusableError(reason)
+            return Found(word, field)
+        return Found()
+
+    def _answers(self, what: str) -> list[tuple[Any, str]]:
+        """Every value that is not null, with the field or the words that tell where it is from."""
+        if what in self._said:
+            return [self._said[what]]
+        row, found = self._row, []
+        for path in self._paths[what]:
+            value = row.get(path) if type(row) is dict and path in row else look_up(row, path)
+            # A reward that was NaN is there, and unknown.
+            if value is not None or (what == "reward" and path in self._non_finite):
+                found.append((value, path))
+        return found
+
+    def _text(self, what: str, *, only_text: bool = False) -> Found[str]:
+        """The first text or whole number, as text."""
+        for value, field in self._answers(what):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if (isinstance(value, str) or (is_number and not only_text)) and str(value).strip():
+                return Found(str(value), field)
+        return Found()
+
+    def _reward(self) -> Found[float]:
+        """The reward as a number; true and false are 1 and 0."""
+        for value, field in self._answers("reward"):
+            if field in self._non_finite:
+                return Found()
+            number = _number(value)
+            if number is None:
+                return Found(remark=f"{field} is {_shown(value)}; read as unknown")
+            return Found(number, field)
+        return Found()
+
+    def _success(self) -> Found[bool]:
+        """Whether the task was solved; the numbers 0 and 1 count as false and true."""
+        for value, field in self._answers("success"):
+            if isinstance(value, bool | int | float) and value in (0, 1):
+                return Found(bool(value), field)
             return Found(remark=f"{field} is {_shown(value)}; read as unknown")
-        return Found(number, field)
-    return Found()
-
-
-def success(row: Row) -> Found[bool]:
-    """Whether the task was solved; the numbers 0 and 1 count as false and true."""
-    for field in SUCCESS_FIELDS:
-        value = row.get(field)
-        if value is None:
-            continue
-        if isinstance(value, bool | int | float) and value in (0, 1):
-            return Found(bool(value), field)
-        return Found(remark=f"{field} is {_shown(value)}; read as unknown")
-    return Found()
+        return Found()
 
 
 def opening(messages: list[Row]) -> str:

@@ -36,8 +36,10 @@ def trajectory_of(row: Mapping[str, Any]) -> Trajectory:
     return Trajectory(row["traj_id"], turns, tuple(tools))
 
 
-def original_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def original_row(row: Mapping[str, Any]) -> Any:
     """The row as it stood in the file, parsed: every key, in its order, with its value.
+
+    A row made of several records is their list.
 
     NaN and infinities, which are not JSON, come back as null.
 
@@ -45,16 +47,17 @@ def original_row(row: Mapping[str, Any]) -> dict[str, Any]:
         row: A row of the table as a mapping; ``origin_format``, ``messages_json``,
             ``tools_json`` and ``extra_json`` are read.
     """
-    original: dict[str, Any] = decode(row["extra_json"])
+    original: Any = decode(row["extra_json"])
     tools = decode(row["tools_json"]) if row["tools_json"] is not None else []
     canonical = Canonical(decode(row["messages_json"]), tools)
-    for key, value in format_named(row["origin_format"]).restored(canonical).items():
-        if key in original and original[key] is None:
-            original[key] = value
+    if isinstance(original, dict):
+        for key, value in format_named(row["origin_format"]).restored(canonical).items():
+            if key in original and original[key] is None:
+                original[key] = value
     return original
 
 
-def conversation_columns(row: Row, canonical: Canonical, form: Format) -> dict[str, Any]:
+def conversation_columns(row: Any, canonical: Canonical, form: Format) -> dict[str, Any]:
     """The columns that come from the conversation, and ``extra_json``.
 
     Raises:
@@ -68,7 +71,7 @@ def conversation_columns(row: Row, canonical: Canonical, form: Format) -> dict[s
         "n_assistant_turns": len(assistant),
         "n_tool_calls": sum(len(message.get("tool_calls", ())) for message in assistant),
         "n_chars": sum(len(message["content"]) for message in messages),
-        "origin_format": form.NAME,
+        "origin_format": form.name,
         "messages_json": encode(messages),
         "tools_json": encode(canonical.tools) if canonical.tools else None,
         "extra_json": encode(_extra(row, form.restored(canonical))),
@@ -81,8 +84,10 @@ def content_sha256(canonical: Canonical) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _extra(row: Row, restored: Row) -> Row:
+def _extra(row: Any, restored: Row) -> Any:
     """The row, null where ``restored`` gives the same JSON text, key order and all."""
+    if not isinstance(row, dict):
+        return row
     return {
         key: None if key in restored and encode(restored[key]) == encode(value) else value
         for key, value in row.items()
@@ -100,4 +105,5 @@ def _turn(message: Row) -> Turn:
         tool_calls=tuple(calls),
         tool_call_id=message.get("tool_call_id", ""),
         reasoning=message.get("reasoning", ""),
+        is_trained=not message.get("untrained", False),
     )

@@ -32,9 +32,11 @@ TRAJECTORY_COLUMNS: Final[dict[str, str]] = {
     "n_assistant_turns": "Int64",
     "n_tool_calls": "Int64",
     "n_chars": "Int64",  # characters of all contents
-    "origin_format": "String",  # messages | sharegpt
+    "problems": "String",  # codes of what is odd, see `problems`, with commas; null when nothing is
+    "origin_format": "String",  # the name of a format, see `formats`
     "origin_path": "String",  # as the user gave it
-    "origin_row": "Int64",  # line number, from 1
+    "origin_row": "Int64",  # its line, or its position from 1
+    "origin_rows": "String",  # JSON list of lines, where a row was made of several; else null
     "messages_json": "String",  # canonical: a list of {role, content, tool_calls?, ...}
     "tools_json": "String",  # null when the row has none
     "extra_json": "String",
@@ -66,6 +68,7 @@ class Turn:
         tool_calls: Calls made in this turn, in order.
         tool_call_id: The call that a tool turn answers; empty otherwise.
         reasoning: Reasoning text kept apart from the content; empty when there is none.
+        is_trained: Whether an assistant turn may be trained on; a copied one may not.
     """
 
     role: Role
@@ -73,6 +76,7 @@ class Turn:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     reasoning: str = ""
+    is_trained: bool = True
 
 
 @dataclass(frozen=True, slots=True)

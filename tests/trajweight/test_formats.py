@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trajweight.formats import FORMATS, UnusableError, detect, format_named
+from trajweight.formats import Format, Item, UnusableError, format_named, format_of_value, formats
+from trajweight.records import Record
 
 if TYPE_CHECKING:
     from trajweight.formats.protocol import Canonical
@@ -16,8 +17,14 @@ ASK = {"role": "user", "content": "Hi"}
 REPLY = {"role": "assistant", "content": "Hello"}
 
 
+def form_of(row: Any) -> Format:
+    found = format_of_value(row)
+    assert found is not None
+    return found
+
+
 def canonical(row: dict[str, Any]) -> Canonical:
-    return detect(row).canonical(row)
+    return form_of(row).canonical(Item(row, 1, Record(1, row)))
 
 
 def reason(row: dict[str, Any]) -> str:
@@ -27,7 +34,7 @@ def reason(row: dict[str, Any]) -> str:
 
 
 def test_names_are_unique_and_find_their_format():
-    assert [format_named(form.NAME) for form in FORMATS] == list(FORMATS)
+    assert [format_named(form.name) for form in formats()] == list(formats())
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,7 @@ def test_names_are_unique_and_find_their_format():
     ],
 )
 def test_format_is_known_by_content(row, name):
-    assert name == detect(row).NAME
+    assert name == form_of(row).name
 
 
 @pytest.mark.parametrize(

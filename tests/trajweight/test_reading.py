@@ -248,8 +248,8 @@ def test_broken_line_is_named_by_number_and_the_rest_is_read(tmp_path):
     ("line", "reason"),
     [
         (b'{"messages": "\xff"}', "not UTF-8: byte 0xff at position 15"),
-        (b"[1]", "the line is a list"),
-        (b'"text"', "the line is text"),
+        (b"[1]", "keys seen: a list"),
+        (b'"text"', "the row is text"),
         (b"{}", "no known format"),
         (b'{"a": 1}', "keys seen: a"),
         (b'{"messages": []}', "messages is empty"),
@@ -258,7 +258,7 @@ def test_broken_line_is_named_by_number_and_the_rest_is_read(tmp_path):
         (b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b'{"x": "\\ud800"}', "half of a surrogate pair"),
         (b'{"x": ' + b"9" * 5000 + b"}", "not usable JSON"),
-        (b"NaN", "the line is null"),
+        (b"NaN", "the row is null"),
     ],
 )
 def test_unusable_line_is_rejected_with_its_reason(tmp_path, line, reason):

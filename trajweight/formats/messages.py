@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Any
 
+from trajweight.formats.protocol import Canonical, Format, Item, Row
 from trajweight.formats.turns import canonical_conversation, listed
 
-if TYPE_CHECKING:
-    from trajweight.formats.protocol import Canonical, Row
 
-NAME: Final = "messages"
-TITLE: Final = "OpenAI messages"
+class Messages(Format):
+    """Rows with a list of messages."""
 
+    name = "messages"
+    title = "OpenAI messages"
 
-def matches(row: Row) -> bool:
-    """Whether the row has messages."""
-    return row.get("messages") is not None
+    def lacks(self, value: Any) -> tuple[str, ...]:
+        """A row has messages."""
+        has = isinstance(value, dict) and value.get("messages") is not None
+        return () if has else ("a key messages",)
 
+    def canonical(self, item: Item) -> Canonical:
+        """The conversation of a row."""
+        row = item.value
+        return canonical_conversation(row, listed(row["messages"], "messages"))
 
-def canonical(row: Row) -> Canonical:
-    """The conversation of a row.
-
-    Raises:
-        UnusableError: If a turn cannot be understood, or there is nothing to train on.
-    """
-    return canonical_conversation(row, listed(row["messages"], "messages"))
-
-
-def restored(canonical: Canonical) -> Row:
-    """Messages and tools as the API writes them, arguments as JSON text."""
-    values: Row = {"messages": [_message(message) for message in canonical.messages]}
-    if canonical.tools:
-        values["tools"] = canonical.tools
-    return values
+    def restored(self, canonical: Canonical) -> Row:
+        """Messages and tools as the API writes them, arguments as JSON text."""
+        values: Row = {"messages": [_message(message) for message in canonical.messages]}
+        if canonical.tools:
+            values["tools"] = canonical.tools
+        return values
 
 
 def _message(message: Row) -> Row:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from trajweight.formats.protocol import Canonical, Row, UnusableError
+from trajweight.formats.protocol import Canonical, Format, Item, Row, UnusableError
 from trajweight.formats.turns import canonical_conversation, listed
 from trajweight.jsontext import NotJsonError, decode
-
-NAME: Final = "sharegpt"
-TITLE: Final = "ShareGPT conversations"
 
 _SPEAKERS: Final[dict[str, str]] = {
     "system": "system",
@@ -19,32 +16,34 @@ _SPEAKERS: Final[dict[str, str]] = {
 }
 
 
-def matches(row: Row) -> bool:
-    """Whether the row has conversations."""
-    return row.get("conversations") is not None
+class ShareGpt(Format):
+    """Rows with a list of conversations."""
 
+    name = "sharegpt"
+    title = "ShareGPT conversations"
 
-def canonical(row: Row) -> Canonical:
-    """The conversation of a row; items may also be spelt with role and content.
+    def lacks(self, value: Any) -> tuple[str, ...]:
+        """A row has conversations."""
+        has = isinstance(value, dict) and value.get("conversations") is not None
+        return () if has else ("a key conversations",)
 
-    Raises:
-        UnusableError: If a turn cannot be understood, or there is nothing to train on.
-    """
-    items = listed(row["conversations"], "conversations")
-    return canonical_conversation(row, [_spoken(item, n) for n, item in enumerate(items, 1)])
+    def canonical(self, item: Item) -> Canonical:
+        """The conversation of a row; its turns may also be spelt with role and content."""
+        row = item.value
+        turns = listed(row["conversations"], "conversations")
+        return canonical_conversation(row, [_spoken(turn, n) for n, turn in enumerate(turns, 1)])
 
-
-def restored(canonical: Canonical) -> Row:
-    """Conversations in human and gpt turns; none where a turn holds more than its text."""
-    values: Row = {}
-    if all(message.keys() == {"role", "content"} for message in canonical.messages):
-        values["conversations"] = [
-            {"from": _SPEAKERS[message["role"]], "value": message["content"]}
-            for message in canonical.messages
-        ]
-    if canonical.tools:
-        values["tools"] = canonical.tools
-    return values
+    def restored(self, canonical: Canonical) -> Row:
+        """Conversations in human and gpt turns; none where a turn holds more than its text."""
+        values: Row = {}
+        if all(message.keys() == {"role", "content"} for message in canonical.messages):
+            values["conversations"] = [
+                {"from": _SPEAKERS[message["role"]], "value": message["content"]}
+                for message in canonical.messages
+            ]
+        if canonical.tools:
+            values["tools"] = canonical.tools
+        return values
 
 
 def _spoken(item: Any, number: int) -> Any:

@@ -1,4 +1,4 @@
-"""A file of JSON lines, one line at a time, compressed or not.
+"""JSON lines, one value at a time, compressed or not.
 
 What a file is, is seen from its first bytes and never from its name. The lines that cannot
 be text are handed on with the fault said, so that the reader loses none of them.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from trajweight.errors import DataError
+from trajweight.jsontext import NotJsonError, decode_leniently
+from trajweight.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,21 +32,6 @@ _OTHER_CONTAINERS: Final[dict[bytes, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line that is not blank.
-
-    Attributes:
-        number: Its number in the file, from 1, blank lines counted.
-        text: The line without its end; bytes that are not UTF-8 are written with a backslash and x.
-        fault: Why the line cannot be used; empty when it can.
-    """
-
-    number: int
-    text: str
-    fault: str = ""
-
-
 def check_readable(path: Path) -> None:
     """See before any work that a path is a file.
 
@@ -60,8 +46,8 @@ def check_readable(path: Path) -> None:
         raise DataError(msg, path=path, hint="Check the path; it is taken from the current folder.")
 
 
-def lines(path: Path) -> Iterator[Line]:
-    """The lines of a JSONL file, plain or gzip, that are not blank.
+def records(path: Path) -> Iterator[Record]:
+    """The values of a JSONL file, plain or gzip, one a line that is not blank.
 
     Windows line ends and a byte-order mark are taken off. When a gzip stream breaks, the last
     line holds what was read of it and says so.
@@ -81,7 +67,7 @@ def lines(path: Path) -> Iterator[Line]:
         raise DataError(msg, path=path) from error
 
 
-def _text_lines(path: Path, stream: BinaryIO) -> Iterator[Line]:
+def _text_lines(path: Path, stream: BinaryIO) -> Iterator[Record]:
     is_first = True
     for number, (raw, fault) in enumerate(_byte_lines(stream), start=1):
         data = raw.removeprefix(_BOM) if number == 1 else raw
@@ -91,19 +77,22 @@ def _text_lines(path: Path, stream: BinaryIO) -> Iterator[Line]:
         if is_first:
             _refuse_other_containers(path, data)
             is_first = False
-        yield _line(number, data, fault)
+        yield _record(number, data, fault)
 
 
-def _line(number: int, data: bytes, fault: str) -> Line:
+def _record(number: int, data: bytes, fault: str) -> Record:
     if fault:
         said = f"the gzip stream breaks off in this line ({fault}); what follows it is lost"
-        return Line(number, data.decode(errors="backslashreplace"), said)
+        return Record(number, raw=data, fault=said)
     try:
-        return Line(number, data.decode())
+        value, non_finite = decode_leniently(data.decode())
     except UnicodeDecodeError as error:
         byte = data[error.start]
         said = f"not UTF-8: byte 0x{byte:02x} at position {error.start + 1}"
-        return Line(number, data.decode(errors="backslashreplace"), said)
+        return Record(number, raw=data, fault=said)
+    except NotJsonError as error:
+        return Record(number, raw=data, fault=str(error))
+    return Record(number, value, data, non_finite=non_finite)
 
 
 def _byte_lines(stream: Any) -> Iterator[tuple[bytes, str]]:
