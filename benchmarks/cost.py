@@ -5,8 +5,10 @@
 
 Every estimator makes the same inner steps on the same batches of the sample data, with the same
 model and adapters as a plain step: a forward and a backward pass of the padded batch and AdamW.
-The outer gradient is over as many validation rows as a batch has rows. Ratios are of medians over
-interleaved rounds in one process; memory is the peak of a process of its own per estimator.
+"inner step" is our own step without any estimator, whose passes hold rows of like length. The
+outer gradient is over as many validation rows as a batch has rows. A ratio of times is the median
+over interleaved rounds of the ratio within a round; memory is the peak of a process of its own per
+estimator. `--only time` or `--only memory` measures one and keeps the other as it was.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench import Bench, add_model_options, config_of, synchronise, table, write
+from bench import HERE, Bench, add_model_options, config_of, synchronise, table, write
 from torch import Tensor, nn
 
 from trajweight.estimators import FiniteDifference, Ghost, Implicit, Penalty, Unrolled
@@ -32,6 +34,7 @@ from trajweight.problem import Rows
 
 #: Inner steps of one round of one estimator: a multiple of every window and every interval.
 STEPS = 4
+NAME = "cost"
 Step = Callable[[Rows, Tensor], object]
 Maker = Callable[[InnerLevel, int], Step]
 
@@ -46,6 +49,11 @@ def plain(inner: InnerLevel, _: int) -> Step:
         inner.apply(rows, losses.detach().cpu())
 
     return step
+
+
+def bare(inner: InnerLevel, _: int) -> Step:
+    """Our inner step, which the estimators' steps are made of."""
+    return inner.step
 
 
 def ours(make: Callable[[int, int], Any]) -> Maker:
@@ -158,6 +166,7 @@ ESTIMATORS: dict[str, tuple[Maker, tuple[int, ...]]] = {
 }
 CELLS = {
     "plain": (plain, 1),
+    "inner step": (bare, 1),
     **{
         f"{name}|{every}": (maker, every)
         for name, (maker, intervals) in ESTIMATORS.items()
@@ -240,29 +249,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_model_options(parser)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("time", "memory"))
     parser.add_argument("--memory-of", help="measure one estimator in this process")
     options = parser.parse_args()
     if options.memory_of:
         print(json.dumps(measure_memory(options, options.memory_of)))
         return
-    times = measure_times(options)
-    memory = {name: _in_a_process(options, name) for name in CELLS}
-    typical = {name: statistics.median(found) / STEPS for name, found in times.items()}
-    cells = [
-        {
-            "estimator": name.partition("|")[0],
-            "every": int(name.partition("|")[2] or 0) or None,
-            "seconds_a_step": round(typical[name], 4),
-            "time_ratio": round(typical[name] / typical["plain"], 3),
-            "peak_mib": round(memory[name]["peak"], 1),
-            "memory_ratio": round(memory[name]["peak"] / memory["plain"]["peak"], 3),
-            "rounds": [round(each / STEPS, 4) for each in times[name]],
-        }
-        for name in CELLS
-    ]
-    write("cost", {"model": options.model, "rounds": options.rounds, "cells": cells})
-    keys = ("estimator", "every", "time_ratio", "memory_ratio", "seconds_a_step", "peak_mib")
-    print(table(keys, [[cell[key] for key in keys] for cell in cells]))
+    cells = _known(options.model) if options.only else {}
+    if options.only != "memory":
+        for name, found in measure_times(options).items():
+            cells.setdefault(name, {})["seconds"] = [round(each / STEPS, 4) for each in found]
+    if options.only != "time":
+        for name in CELLS:
+            cells.setdefault(name, {})["peak_mib"] = _in_a_process(options, name)["peak"]
+    plain_seconds, plain_peak = (cells["plain"].get(key) for key in ("seconds", "peak_mib"))
+    for name, cell in cells.items():
+        estimator, _, every = name.partition("|")
+        cell |= {"estimator": estimator, "every": int(every) if every else None}
+        if plain_seconds and "seconds" in cell:
+            ratios = [a / b for a, b in zip(cell["seconds"], plain_seconds, strict=True)]
+            cell["time_ratio"] = round(statistics.median(ratios), 3)
+        if plain_peak and "peak_mib" in cell:
+            cell["memory_ratio"] = round(cell["peak_mib"] / plain_peak, 3)
+    write(NAME, {"model": options.model, "cells": cells})
+    keys = ("estimator", "every", "time_ratio", "memory_ratio", "peak_mib")
+    print(table(keys, [[cell.get(key) for key in keys] for cell in cells.values()]))
+
+
+def _known(model: str) -> dict[str, dict[str, Any]]:
+    """The cells measured before, of the same model."""
+    path = HERE / f"{NAME}.json"
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    cells: dict[str, dict[str, Any]] = known["cells"] if known.get("model") == model else {}
+    return {name: cell for name, cell in cells.items() if name in CELLS}
 
 
 def _in_a_process(options: argparse.Namespace, name: str) -> dict[str, float]:

@@ -475,6 +475,38 @@ def test_more_iterations_come_nearer_to_the_exact_d() -> None:
     assert gaps[2] < gaps[1] < gaps[0]
 
 
+def unrolled_descent(ridge: Ridge, steps: int) -> Tensor:
+    """d of K steps of plain gradient descent from the minimum, those of a row added up: (n,).
+
+    AdamW with no memory of the mean, and an eps beside which the root of the square vanishes, is
+    gradient descent.
+    """
+    huge = 1e9
+    inner = at_rest(ridge, ridge.minimum(ridge.weights))
+    settings = inner.optimizer.param_groups[0]
+    rate = 1 / float(torch.linalg.eigvalsh(ridge.hessian(ridge.weights))[-1])
+    settings |= {"lr": rate * huge, "eps": huge, "betas": (0.0, settings["betas"][1])}
+    running = Unrolled(steps=steps).begin(inner)
+
+    answers = [running.step(ridge.rows, ridge.weights) for _ in range(steps)]
+
+    return answers[-1].d.view(steps, -1).sum(0)
+
+
+def test_a_longer_unroll_turns_steadily_to_the_exact_d() -> None:
+    ridge = Ridge()
+    exact = ridge.exact_d(ridge.weights)
+
+    cosines = [
+        float(torch.cosine_similarity(unrolled_descent(ridge, steps), exact, dim=0))
+        for steps in (1, 2, 5, 20, 100)
+    ]
+
+    assert cosines == sorted(cosines)
+    assert cosines[0] < 0.99
+    assert cosines[-1] > 0.999
+
+
 def test_conjugate_gradients_solve_what_linear_algebra_solves() -> None:
     generator = torch.Generator().manual_seed(0)
     root = torch.randn(12, 12, generator=generator, dtype=torch.float64)
