@@ -167,7 +167,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_model_options(parser)
-    parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--warm-steps", type=int, default=30)
     options = parser.parse_args()
     cells = [cell for dtype in ("float32", "bfloat16") for cell in measure(options, dtype)]

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trajweight.estimators.protocol import Estimate
-from trajweight.estimators.pullback import At, Pullback, held_at, length_of, pull_back
+from trajweight.estimators.pullback import At, Pullback, RunningPulledBack, held_at, length_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,29 +53,19 @@ class FiniteDifference:
         return RunningDifference(self, inner)
 
 
-class RunningDifference:
-    """Finite differences at work."""
+class RunningDifference(RunningPulledBack):
+    """Finite differences at work: two forward passes an estimate."""
 
     def __init__(self, knobs: FiniteDifference, inner: InnerLevel) -> None:
-        """The first step gives an estimate."""
-        self.knobs, self.inner = knobs, inner
-        self.made = 0
+        """The first step gives an estimate, and calibrates the length of the move."""
+        super().__init__(knobs, inner)
         self.relative_step = knobs.relative_step
 
-    def step(self, rows: Rows, weights: Tensor) -> Estimate | None:
-        """One training pass, and every so often two forward passes; see `Running`."""
-        self.made += 1
-        if (self.made - 1) % self.knobs.every:
-            self.inner.step(rows, weights)
-            return None
-        size = self.knobs.validation_size
-        pulled = pull_back(self.inner, rows, weights, at=self.knobs.at, size=size)
-        if pulled is None:
-            return None
+    def products(self, rows: Rows, pulled: Pullback) -> Tensor:
+        """See `RunningPulledBack`."""
         if self.relative_step is None:
             self.relative_step = self._calibrated(rows, pulled)
-        slopes = self._slopes(rows, pulled, self.relative_step)
-        return Estimate.if_finite(rows, slopes / len(rows), pulled.outer_loss)
+        return self._slopes(rows, pulled, self.relative_step)
 
     def _slopes(self, rows: Rows, pulled: Pullback, relative_step: float) -> Tensor:
         """<grad l_i, u> at theta by central differences: (b,)."""
@@ -102,11 +91,12 @@ class RunningDifference:
 
     def state(self) -> dict[str, Any]:
         """See `Running`."""
-        return {"made": self.made, "relative_step": self.relative_step}
+        return {**super().state(), "relative_step": self.relative_step}
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Running`."""
-        self.made, self.relative_step = state["made"], state["relative_step"]
+        super().restore(state)
+        self.relative_step = state["relative_step"]
 
 
 @contextmanager

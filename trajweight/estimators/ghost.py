@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from trajweight.adamw import stale_preconditioner
 from trajweight.errors import ConfigError
 from trajweight.estimators.protocol import Estimate
-from trajweight.estimators.pullback import At, held_at, pull_back
+from trajweight.estimators.pullback import At, Pullback, RunningPulledBack, held_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,35 +109,13 @@ class FusedGhost:
         self.direction = [each.clone() for each in state["direction"]]
 
 
-class ExactGhost:
-    """The exact inner step, and then ghost products of its rows where it began."""
+class ExactGhost(RunningPulledBack):
+    """The exact inner step, and then a second pass over its rows where it began."""
 
-    def __init__(self, knobs: Ghost, inner: InnerLevel) -> None:
-        """The first step gives an estimate."""
-        self.knobs, self.inner = knobs, inner
-        self.made = 0
-
-    def step(self, rows: Rows, weights: Tensor) -> Estimate | None:
-        """One training pass, and every so often a second one; see `Running`."""
-        self.made += 1
-        if (self.made - 1) % self.knobs.every:
-            self.inner.step(rows, weights)
-            return None
-        size = self.knobs.validation_size
-        pulled = pull_back(self.inner, rows, weights, at=self.knobs.at, size=size)
-        if pulled is None:
-            return None
+    def products(self, rows: Rows, pulled: Pullback) -> Tensor:
+        """See `RunningPulledBack`."""
         with held_at(self.inner.parameters, pulled.theta):
-            products = ghost_pass(self.inner, rows, pulled.direction)
-        return Estimate.if_finite(rows, products / len(rows), pulled.outer_loss)
-
-    def state(self) -> dict[str, Any]:
-        """See `Running`."""
-        return {"made": self.made}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See `Running`."""
-        self.made = state["made"]
+            return ghost_pass(self.inner, rows, pulled.direction)
 
 
 def ghost_pass(inner: InnerLevel, rows: Rows, direction: Sequence[Tensor]) -> Tensor:

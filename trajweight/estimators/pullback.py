@@ -9,14 +9,16 @@ where u goes back through decoupled decay, Adam with its bias corrections and th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from trajweight.adamw import Cotangent
+from trajweight.estimators.protocol import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,6 +71,56 @@ def pull_back(
         return None
     direction, _ = step.back(Cotangent.at_end(outer.by_parameter))
     return Pullback(direction, theta, outer.loss)
+
+
+class PulledBackKnobs(Protocol):
+    """What every estimator of one exact step can be told."""
+
+    @property
+    def every(self) -> int:
+        """Inner steps between two estimates."""
+
+    @property
+    def at(self) -> At:
+        """Where the outer gradient is taken."""
+
+    @property
+    def validation_size(self) -> int:
+        """Validation rows of one outer gradient, at most."""
+
+
+class RunningPulledBack(ABC):
+    """Inner steps, every so often one whose pullback is read along the rows' gradients."""
+
+    def __init__(self, knobs: PulledBackKnobs, inner: InnerLevel) -> None:
+        """The first step gives an estimate."""
+        self.every, self.at, self.size = knobs.every, knobs.at, knobs.validation_size
+        self.inner = inner
+        self.made = 0
+
+    @abstractmethod
+    def products(self, rows: Rows, pulled: Pullback) -> Tensor:
+        """<grad l_i, u> of every row where the step began: (b,)."""
+
+    def step(self, rows: Rows, weights: Tensor) -> Estimate | None:
+        """One inner step, and the products where an estimate is due; see `Running`."""
+        self.made += 1
+        if (self.made - 1) % self.every:
+            self.inner.step(rows, weights)
+            return None
+        pulled = pull_back(self.inner, rows, weights, at=self.at, size=self.size)
+        if pulled is None:
+            return None
+        products = self.products(rows, pulled)
+        return Estimate.if_finite(rows, products / len(rows), pulled.outer_loss)
+
+    def state(self) -> dict[str, Any]:
+        """See `Running`."""
+        return {"made": self.made}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Running`."""
+        self.made = state["made"]
 
 
 @contextmanager
