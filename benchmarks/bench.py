@@ -6,11 +6,14 @@ import json
 import os
 import platform
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trajweight import pipeline
 from trajweight.config import DataConfig, ModelConfig, RunConfig
@@ -97,6 +100,34 @@ def config_of(options: argparse.Namespace, *, seed: int = 0) -> RunConfig:
         adapter_layers=options.adapter_layers,
     )
     return RunConfig(model=model, seed=seed)
+
+
+class Bf16Products(TorchDispatchMode):
+    """Matrix products of bf16 by way of fp32, rounded once: what a bf16 unit computes.
+
+    A processor without such a unit multiplies bf16 some thirty times slower than fp32, and this is
+    for it alone: sums are kept in fp32 and the result is rounded, as hardware does it.
+    """
+
+    _PRODUCTS: ClassVar = {
+        torch.ops.aten.mm.default,
+        torch.ops.aten.addmm.default,
+        torch.ops.aten.bmm.default,
+        torch.ops.aten.baddbmm.default,
+    }
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in self._PRODUCTS or args[0].dtype != torch.bfloat16:
+            return func(*args, **(kwargs or {}))
+        wide = [each.float() if isinstance(each, Tensor) else each for each in args]
+        return func(*wide, **(kwargs or {})).bfloat16()
+
+
+def bf16_as_hardware_does() -> AbstractContextManager[object]:
+    """A context for bf16 work: nothing special where the machine has units for it."""
+    if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return nullcontext()
+    return Bf16Products()
 
 
 def machine() -> dict[str, Any]:
