@@ -1,9 +1,8 @@
 """Does the weighted synthetic set lie nearer to the real one than the unweighted set?
 
-Energy distance on standardised embeddings: nothing to tune, and zero only between equal
-distributions. The self-term of a weighted set is divided by one minus the sum of its squared
-shares, so that weights are not punished for leaving fewer effective rows; the plain form is
-biased upward by the mean distance divided by the effective sample size.
+Asked of the embeddings in four ways, of plain features and of words. No single measure sees
+everything, so all are shown, each before and after weighting and with the band that weights dealt
+at random would give.
 """
 
 from __future__ import annotations
@@ -12,18 +11,252 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import polars as pl
 
+from trajweight.analysis.chance import PERMUTATIONS, Comparison, compare, share_columns, subsample
+from trajweight.analysis.discrepancy import (
+    DIRECTIONS,
+    PValues,
+    distance,
+    gaussian,
+    mean_kernels,
+    median_distance,
+    mmd_p_values,
+    pair_discrepancies,
+    sliced_wasserstein,
+    standardised,
+)
+from trajweight.analysis.facts import Facts
+from trajweight.analysis.groups import codes_of
+from trajweight.analysis.shifts import FEATURES, FeatureShifts, feature_shifts
+from trajweight.analysis.text_divergence import TextDivergence, spoken, text_divergence
+from trajweight.analysis.two_sample import TwoSample, two_sample
 from trajweight.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
-#: Beyond this many rows a side is subsampled: the cost grows with their square.
+#: Beyond this many rows a side is subsampled for one energy distance.
 MAX_ROWS: Final = 20_000
-#: Rows of one block of distances; two blocks of this side are about 64 MB.
-_BLOCK: Final = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What the measures may cost; a million rows cost no more than these.
+
+    Attributes:
+        embedding_rows: Rows of either side whose embeddings are compared.
+        feature_rows: Rows of either side whose features are compared.
+        text_rows: Rows of either side whose words are counted.
+        permutations: Deals of the weights, for every band.
+        directions: Lines of the sliced Wasserstein distance.
+    """
+
+    embedding_rows: int = 2_000
+    feature_rows: int = 10_000
+    text_rows: int = 1_000
+    permutations: int = PERMUTATIONS
+    directions: int = DIRECTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingDistances(Facts):
+    """How far the embeddings of synthetic rows lie from those of real ones.
+
+    Attributes:
+        energy: Energy distance, in standard deviations a dimension; unbiased, so that equal
+            distributions give about zero, and at times less.
+        mmd: Squared maximum mean discrepancy, unbiased.
+        mmd_bandwidth: Of its Gaussian kernel: the median distance of two rows.
+        mmd_p_before: How often rows of one set, split at random, lie as far apart as synthetic
+            and real rows do.
+        mmd_p_after: The same with the weights.
+        sliced_wasserstein: In standard deviations.
+        classifier: None where too few tasks have rows of both sides.
+        n_synthetic: Synthetic rows used.
+        n_real: Real rows used.
+    """
+
+    energy: Comparison
+    mmd: Comparison
+    mmd_bandwidth: float
+    mmd_p_before: float
+    mmd_p_after: float
+    sliced_wasserstein: Comparison
+    classifier: TwoSample | None
+    n_synthetic: int
+    n_real: int
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionAlignment(Facts):
+    """Where the weights moved the synthetic set.
+
+    Attributes:
+        embeddings: By what the frozen model saw.
+        features: By turns, length, tool use and reward.
+        text: By words.
+        not_measured: By name of what is None, the reason.
+        n_synthetic: Synthetic rows there were; what was used stands with each measure.
+        n_real: Real rows there were.
+        seed: Of subsamples, deals, folds and directions.
+    """
+
+    embeddings: EmbeddingDistances | None
+    features: FeatureShifts
+    text: TextDivergence | None
+    not_measured: dict[str, str]
+    n_synthetic: int
+    n_real: int
+    seed: int
+
+
+def distribution_alignment(
+    synthetic: pl.DataFrame,
+    real: pl.DataFrame,
+    *,
+    features: Sequence[str] = FEATURES,
+    dealt_by: str | None = None,
+    seed: int = 0,
+    effort: Effort | None = None,
+) -> DistributionAlignment:
+    """Measure the weighted synthetic rows against the real ones, in every way the columns allow.
+
+    Args:
+        synthetic: One row a trajectory, with ``weight`` and, where known, ``embedding``,
+            ``task_id``, ``messages_json`` and the features.
+        real: The same without ``weight``. Best are rows that the weights were not fitted to.
+        features: Numeric columns.
+        dealt_by: Column of the groups that weights are dealt by; by row when not given. See
+            `chance.share_columns`.
+        seed: Of everything drawn.
+        effort: What it may cost.
+
+    Raises:
+        DataError: If weights are not finite, negative or all zero, or embeddings are not finite
+            or of different lengths.
+    """
+    effort = effort or Effort()
+    groups = None if dealt_by is None else codes_of(synthetic[dealt_by])[0]
+    not_measured: dict[str, str] = {}
+    embeddings, text = None, None
+    if "embedding" not in synthetic.columns or "embedding" not in real.columns:
+        not_measured["embeddings"] = "no embeddings"
+    else:
+        embeddings = _embedding_distances(synthetic, real, groups, seed, effort)
+        if embeddings is None:
+            not_measured["embeddings"] = "too few rows with an embedding on one side"
+    if "messages_json" not in synthetic.columns or "messages_json" not in real.columns:
+        not_measured["text"] = "no messages"
+    else:
+        text = text_divergence(
+            synthetic["messages_json"].fill_null("[]"),
+            synthetic["weight"].to_numpy(),
+            real["messages_json"].fill_null("[]"),
+            read=spoken,
+            groups=groups,
+            seed=seed,
+            permutations=effort.permutations,
+            max_rows=effort.text_rows,
+        )
+        if text is None:
+            not_measured["text"] = "no row with two words on one side"
+    return DistributionAlignment(
+        embeddings=embeddings,
+        features=feature_shifts(
+            synthetic,
+            real,
+            features=features,
+            groups=groups,
+            seed=seed,
+            permutations=effort.permutations,
+            max_rows=effort.feature_rows,
+        ),
+        text=text,
+        not_measured=not_measured,
+        n_synthetic=synthetic.height,
+        n_real=real.height,
+        seed=seed,
+    )
+
+
+def embeddings_of(rows: pl.DataFrame) -> Floats:
+    """The column ``embedding`` as an array. Shape (n, d).
+
+    Raises:
+        DataError: If a row has no embedding, or the rows' embeddings differ in length.
+    """
+    missing = rows["embedding"].null_count()
+    if missing:
+        message = f"{missing} of {rows.height} rows have no embedding."
+        raise DataError(message, hint="Leave out the rows that have none.")
+    lengths = rows["embedding"].list.len().unique().sort().to_list()
+    if len(lengths) > 1:
+        message = f"embeddings have {lengths[0]} to {lengths[-1]} numbers; rows must match."
+        raise DataError(message, hint="Do not mix the features of different models.")
+    values = rows["embedding"].explode().cast(pl.Float64).to_numpy()
+    return values.reshape(rows.height, -1) if rows.height else np.empty((0, 0))
+
+
+def _embedding_distances(
+    synthetic: pl.DataFrame,
+    real: pl.DataFrame,
+    groups: Ints | None,
+    seed: int,
+    effort: Effort,
+) -> EmbeddingDistances | None:
+    """All distances of the embeddings; None where a side has fewer than two rows that count."""
+    known, known_real = (
+        each["embedding"].is_not_null().arg_true().to_numpy() for each in (synthetic, real)
+    )
+    known = known[subsample(len(known), effort.embedding_rows, seed=seed)]
+    known_real = known_real[subsample(len(known_real), effort.embedding_rows, seed=seed)]
+    synthetic, real = synthetic[known], real[known_real]
+    weights = synthetic["weight"].to_numpy()
+    if min(synthetic.height, real.height) < 2 or not _has_pairs(weights):
+        return None
+    x, y = standardised(embeddings_of(synthetic), embeddings_of(real))
+    shares = share_columns(
+        weights,
+        permutations=effort.permutations,
+        seed=seed,
+        groups=None if groups is None else groups[known],
+    )
+    bandwidth = median_distance(x, y, seed=seed)
+    energy, similarity = pair_discrepancies(x, shares, y, [distance, gaussian(bandwidth)])
+    p_values: PValues = mmd_p_values(
+        x, weights, y, bandwidth=bandwidth, permutations=effort.permutations, seed=seed
+    )
+    return EmbeddingDistances(
+        energy=compare(energy),
+        mmd=compare(-similarity),
+        mmd_bandwidth=bandwidth,
+        mmd_p_before=p_values.before,
+        mmd_p_after=p_values.after,
+        sliced_wasserstein=compare(
+            sliced_wasserstein(x, shares, y, directions=effort.directions, seed=seed)
+        ),
+        classifier=two_sample(x, shares, y, tasks=_tasks(synthetic, real), seed=seed),
+        n_synthetic=len(x),
+        n_real=len(y),
+    )
+
+
+def _has_pairs(weights: Floats) -> bool:
+    """Whether two different rows drawn by their weights can be had: not all mass is on one."""
+    return bool(weights.max() < (1.0 - 1e-9) * weights.sum())
+
+
+def _tasks(synthetic: pl.DataFrame, real: pl.DataFrame) -> Ints:
+    """The task of every synthetic row, then of every real one; each its own without a column."""
+    if "task_id" not in synthetic.columns or "task_id" not in real.columns:
+        return np.arange(synthetic.height + real.height)
+    return codes_of(pl.concat([synthetic["task_id"], real["task_id"]]))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +287,9 @@ class Alignment:
 def alignment(
     synthetic: Floats, weights: Floats, real: Floats, *, seed: int = 0, max_rows: int = MAX_ROWS
 ) -> Alignment | None:
-    """Energy distance of the weighted and the unweighted synthetic set from the real one.
+    """Energy distance alone, with the error that comes from having few real rows.
 
-    With shares p of the synthetic rows x and q = 1/m of the real rows y, and d the Euclidean
-    distance of standardised rows divided by the square root of their length:
-
-        D = 2 sum_ij p_i q_j d(x_i, y_j) - sum_ik p_i p_k d(x_i, x_k) / (1 - sum_i p_i^2)
-                                         - sum_jl q_j q_l d(y_j, y_l) / (1 - sum_j q_j^2)
-
-    The rows are standardised by mean and deviation of both sets together, unweighted, so the
-    yardstick is the same for both distances.
+    The distance is that of `discrepancy.pair_discrepancies` on standardised rows.
 
     Args:
         synthetic: Embeddings. Shape (n, d).
@@ -78,94 +304,22 @@ def alignment(
 
     Raises:
         DataError: If an embedding is not finite, or the two sides differ in length.
-
-    Reference:
-        Szekely and Rizzo, Energy statistics, J. Stat. Plan. Inference 143, 2013; weighted as in
-        Huling and Mak, Energy balancing of covariate distributions, arXiv 2004.13962.
     """
-    if synthetic.shape[1:] != real.shape[1:]:
-        message = f"embeddings have the shapes {synthetic.shape} and {real.shape}; rows must match."
-        raise DataError(message)
-    rng = np.random.default_rng(seed)
-    kept, kept_real = _some(len(synthetic), max_rows, rng), _some(len(real), max_rows, rng)
-    synthetic, weights, real = synthetic[kept], weights[kept], real[kept_real]
-    if min(len(synthetic), len(real)) < 2 or np.count_nonzero(weights) < 2:
+    kept = subsample(len(synthetic), max_rows, seed=seed)
+    synthetic, weights = synthetic[kept], weights[kept]
+    real = real[subsample(len(real), max_rows, seed=seed)]
+    if min(len(synthetic), len(real)) < 2 or not _has_pairs(weights):
         return None
-    if not (np.isfinite(synthetic).all() and np.isfinite(real).all()):
-        message = "an embedding holds a value that is not a finite number."
-        raise DataError(message, hint="Check the model: it gave NaN or infinity for a row.")
-    synthetic, real = _standardised(synthetic, real)
-    uniform = np.full(len(synthetic), 1.0 / len(synthetic))
+    x, y = standardised(synthetic, real)
+    uniform = np.full(len(x), 1.0 / len(x))
     shares = np.stack([uniform, weights / weights.sum()], axis=1)  # (n, 2)
-    to_real = mean_distances(synthetic, shares, real)  # (m, 2)
-    inside = _self_terms(synthetic, shares)  # (2,)
-    inside_real = _self_terms(real, np.full((len(real), 1), 1.0 / len(real)))  # (1,)
-    unweighted, weighted = 2.0 * to_real.mean(axis=0) - inside - inside_real
+    (distances,) = pair_discrepancies(x, shares, y, [distance])
+    (to_real,) = mean_kernels(x, shares, y, [distance])  # (m, 2)
     pulls = 2.0 * (to_real[:, 0] - to_real[:, 1])  # one real row's part of the gain
     return Alignment(
-        unweighted=float(unweighted),
-        weighted=float(weighted),
-        gain_error=float(pulls.std(ddof=1) / np.sqrt(len(real))),
-        n_synthetic=len(synthetic),
-        n_real=len(real),
+        unweighted=float(distances[0]),
+        weighted=float(distances[1]),
+        gain_error=float(pulls.std(ddof=1) / np.sqrt(len(y))),
+        n_synthetic=len(x),
+        n_real=len(y),
     )
-
-
-def mean_distances(x: Floats, shares: Floats, y: Floats) -> Floats:
-    """Weighted mean distance from all of ``x`` to each row of ``y``, a block at a time.
-
-    Args:
-        x: Rows. Shape (n, d).
-        shares: Columns that each sum to one. Shape (n, k).
-        y: Rows. Shape (m, d).
-
-    Returns:
-        sum_i shares_ik |x_i - y_j| / sqrt(d). Shape (m, k).
-    """
-    found = np.zeros((len(y), shares.shape[1]))
-    for rows in _blocks(len(y)):
-        for columns in _blocks(len(x)):
-            found[rows] += _distances(y[rows], x[columns]) @ shares[columns]
-    return found
-
-
-def _self_terms(x: Floats, shares: Floats) -> Floats:
-    """Mean distance of two different rows drawn by their shares. Shape (k,)."""
-    pairs = np.zeros(shares.shape[1])
-    for at, rows in enumerate(_blocks(len(x))):
-        for columns in _blocks(len(x))[at:]:
-            both_ways = 1.0 if columns == rows else 2.0  # d is symmetric: half of it is enough
-            inside = _distances(x[rows], x[columns]) @ shares[columns]
-            pairs += both_ways * (shares[rows] * inside).sum(axis=0)
-    pairs /= 1.0 - (shares * shares).sum(axis=0)
-    return pairs
-
-
-def _distances(x: Floats, y: Floats) -> Floats:
-    """|x_i - y_j| / sqrt(d). Shape (n, m)."""
-    squared = x @ y.T
-    squared *= -2.0
-    squared += (x * x).sum(axis=1)[:, None]
-    squared += (y * y).sum(axis=1)
-    np.maximum(squared, 0.0, out=squared)  # rounding can take a tiny square below zero
-    squared /= x.shape[1]
-    found: Floats = np.sqrt(squared, out=squared)
-    return found
-
-
-def _blocks(n: int) -> list[slice]:
-    """The rows in blocks."""
-    return [slice(at, at + _BLOCK) for at in range(0, n, _BLOCK)]
-
-
-def _standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Both sets with mean zero and deviation one a dimension; a constant dimension becomes zero."""
-    both = np.concatenate([x, y]).astype(np.float64)
-    deviation = both.std(axis=0)
-    scaled = (both - both.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-    return scaled[: len(x)], scaled[len(x) :]
-
-
-def _some(n: int, limit: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of all rows, or of a random ``limit`` of them in their order."""
-    return np.arange(n) if n <= limit else np.sort(rng.choice(n, size=limit, replace=False))
