@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from trajweight.formats.lookup import look_up
 from trajweight.formats.protocol import Canonical, Row, UnusableError
 from trajweight.jsontext import kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from trajweight.trajectory import Origin
 
 T = TypeVar("T")
+#: A place in the order of asking, a value, and the field or the words that tell where it is from.
+Answer = tuple[int, Any, str]
 
 PARENT_FIELD: Final = "parent_id"  # the id of the row that this one was made from
 #: By what they say, the fields that any row may have, in the order they are asked.
@@ -43,12 +47,26 @@ ORIGIN_WORDS: Final[dict[str, Origin]] = {
     "model": "synthetic",
 }
 
-#: Paths to ask, by what they say.
-Paths = Mapping[str, tuple[str, ...]]
-
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class Paths:
+    """The paths to ask of the rows of one format.
+
+    Attributes:
+        by_use: Paths in the order they are asked, by what they say.
+        of_key: The same by path: the uses of each, with its place in their order. So a row of a
+            few keys is asked a few times and not by every path.
+        every: The same as use, place and path.
+        leading_in: Those of them that have dots and may lead into a value.
+    """
+
+    by_use: Mapping[str, tuple[str, ...]]
+    of_key: Mapping[str, tuple[tuple[str, int], ...]]
+    every: tuple[tuple[str, int, str], ...]
+    leading_in: tuple[tuple[str, int, str], ...]
+
+
+class Found(NamedTuple, Generic[T]):
     """What a row says of one thing.
 
     Attributes:
@@ -62,8 +80,12 @@ class Found(Generic[T]):
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scalars:
+_NOTHING: Final[Found[Any]] = Found()
+_PLACE: Final = itemgetter(0)
+_NUMBERS: Final = (int, float)  # true and false are numbers to Python
+
+
+class Scalars(NamedTuple):
     """All that a row's fields say, the origin apart, which labels may overrule."""
 
     traj_id: Found[str]
@@ -74,35 +96,32 @@ class Scalars:
     success: Found[bool]
 
     @property
-    def used(self) -> tuple[tuple[str, str], ...]:
-        """What was found, each with the field that said it."""
-        named = (
-            ("id", self.traj_id.field),
-            ("source", self.source.field),
-            ("task", self.task.field),
-            ("group", self.group.field),
-            ("reward", self.reward.field),
-            ("success", self.success.field),
-        )
-        return tuple((what, field) for what, field in named if field)
+    def said_by(self) -> tuple[str, ...]:
+        """The field that said each of them; empty where none did."""
+        return tuple([found.field for found in self])
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Why a field that was there could not be used."""
-        return tuple(found.remark for found in (self.reward, self.success) if found.remark)
+        return tuple([found.remark for found in (self.reward, self.success) if found.remark])
 
 
-def paths_of(own: Paths, mapped: Mapping[str, str]) -> Paths:
+def paths_of(own: Mapping[str, tuple[str, ...]], mapped: Mapping[str, str]) -> Paths:
     """The paths to ask of the rows of one format.
 
     Args:
         own: Those that the format knows, asked before the shared ones.
         mapped: Those that the user named; each is asked alone.
     """
-    return {
+    by_use = {
         what: (mapped[what],) if what in mapped else (*own.get(what, ()), *shared)
         for what, shared in SHARED_FIELDS.items()
     }
+    every = [(what, n, path) for what, paths in by_use.items() for n, path in enumerate(paths)]
+    of_key: dict[str, tuple[tuple[str, int], ...]] = {}
+    for what, place, path in every:
+        of_key[path] = (*of_key.get(path, ()), (what, place))
+    return Paths(by_use, of_key, tuple(every), tuple(each for each in every if "." in each[2]))
 
 
 class Teller:
@@ -111,6 +130,8 @@ class Teller:
     A row's canonical form may say a thing that stands in no single field; it comes after what the
     user mapped and before the fields.
     """
+
+    __slots__ = ("_answers", "_non_finite")
 
     def __init__(
         self,
@@ -131,8 +152,11 @@ class Teller:
             non_finite: Dotted paths that held NaN or an infinity, which were read as null. Such a
                 reward is unknown, even where another field has a number.
         """
-        self._row, self._paths, self._non_finite = row, paths, non_finite
-        self._said = {what: said for what, said in canonical.said.items() if what not in mapped}
+        self._non_finite = non_finite
+        self._answers = _answers(row, paths, non_finite)
+        for what, said in canonical.said.items():
+            if what not in mapped:
+                self._answers[what] = [(0, *said)]
 
     def scalars(self) -> Scalars:
         """All that the row says, its origin apart."""
@@ -151,53 +175,72 @@ class Teller:
         Raises:
             UnusableError: If it says something else, since a wrong guess would spoil the result.
         """
-        for value, field in self._answers("origin"):
+        for _, value, field in self._said("origin"):
             word = ORIGIN_WORDS.get(value.strip().lower()) if isinstance(value, str) else None
             if word is None:
                 known = ", ".join(ORIGIN_WORDS)
                 reason = f"{field} is {_shown(value)}; known values are {known}"
                 raise UnusableError(reason)
             return Found(word, field)
-        return Found()
+        return _NOTHING
 
-    def _answers(self, what: str) -> list[tuple[Any, str]]:
-        """Every value that is not null, with the field or the words that tell where it is from."""
-        if what in self._said:
-            return [self._said[what]]
-        row, found = self._row, []
-        for path in self._paths[what]:
-            value = row.get(path) if type(row) is dict and path in row else look_up(row, path)
-            # A reward that was NaN is there, and unknown.
-            if value is not None or (what == "reward" and path in self._non_finite):
-                found.append((value, path))
+    def _said(self, what: str) -> Sequence[Answer]:
+        """The answers in the order of asking."""
+        found = self._answers.get(what)
+        if not found:
+            return ()
+        if len(found) > 1:
+            found.sort(key=_PLACE)
         return found
 
     def _text(self, what: str, *, only_text: bool = False) -> Found[str]:
         """The first text or whole number, as text."""
-        for value, field in self._answers(what):
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if (isinstance(value, str) or (is_number and not only_text)) and str(value).strip():
-                return Found(str(value), field)
-        return Found()
+        for _, value, field in self._said(what):
+            is_number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
+            if isinstance(value, str) or (is_number and not only_text):
+                text = str(value)
+                if text and not text.isspace():
+                    return Found(text, field)
+        return _NOTHING
 
     def _reward(self) -> Found[float]:
         """The reward as a number; true and false are 1 and 0."""
-        for value, field in self._answers("reward"):
+        for _, value, field in self._said("reward"):
             if field in self._non_finite:
-                return Found()
+                return _NOTHING
             number = _number(value)
             if number is None:
                 return Found(remark=f"{field} is {_shown(value)}; read as unknown")
             return Found(number, field)
-        return Found()
+        return _NOTHING
 
     def _success(self) -> Found[bool]:
         """Whether the task was solved; the numbers 0 and 1 count as false and true."""
-        for value, field in self._answers("success"):
-            if isinstance(value, bool | int | float) and value in (0, 1):
+        for _, value, field in self._said("success"):
+            if isinstance(value, _NUMBERS) and value in (0, 1):
                 return Found(bool(value), field)
             return Found(remark=f"{field} is {_shown(value)}; read as unknown")
-        return Found()
+        return _NOTHING
+
+
+def _answers(row: Any, paths: Paths, non_finite: frozenset[str]) -> dict[str, list[Answer]]:
+    """By use, every value that is not null, with its place among the paths and its path.
+
+    A reward that was NaN is there, and unknown.
+    """
+    found: dict[str, list[Answer]] = {}
+    is_object = type(row) is dict
+    if is_object:
+        for key, value in row.items():
+            for what, place in paths.of_key.get(key, ()):
+                if value is not None or (what == "reward" and key in non_finite):
+                    found.setdefault(what, []).append((place, value, key))
+    for what, place, path in paths.leading_in if is_object else paths.every:
+        if not (is_object and path in row):
+            value = look_up(row, path)
+            if value is not None or (what == "reward" and path in non_finite):
+                found.setdefault(what, []).append((place, value, path))
+    return found
 
 
 def opening(messages: list[Row]) -> str:
@@ -205,14 +248,17 @@ def opening(messages: list[Row]) -> str:
 
     Without a user turn it is the first turn that is not a system turn.
     """
-    spoken = [m for m in messages if m["role"] != "system"]
-    first = next((m for m in spoken if m["role"] == "user"), spoken[0])
-    digest = hashlib.sha256(first["content"].strip().encode()).hexdigest()
-    return f"opening:{digest[:16]}"
+    for first in messages:
+        if first["role"] == "user":
+            break
+    else:
+        first = next(message for message in messages if message["role"] != "system")
+    digest = hashlib.sha256(first["content"].strip().encode()).digest()
+    return f"opening:{digest[:8].hex()}"
 
 
 def _number(value: Any) -> float | None:
-    if not isinstance(value, bool | int | float):
+    if not isinstance(value, _NUMBERS):
         return None
     try:
         number = float(value)

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for every line, and making a frozen one takes several times as long.
+@dataclass(slots=True)
 class Record:
-    """One JSON value of a file, or what stood where one was expected.
+    """One JSON value of a file, or what stood where one was expected; nobody changes it.
 
     Attributes:
         number: Its line in a file of JSON lines; elsewhere its position, from 1.
@@ -21,6 +22,9 @@ class Record:
         raw: The bytes or the text it was read from; None where a container holds no text of it.
         fault: Why it cannot be used; empty when it can.
         non_finite: NaN and infinities, which were read as null.
+        remarks: What else the user should know though it can be used.
+        place: Keys and positions that lead to the record in its value, where a container put
+            something around it.
     """
 
     number: int
@@ -28,6 +32,8 @@ class Record:
     raw: bytes | str | None = None
     fault: str = ""
     non_finite: tuple[NonFinite, ...] = ()
+    remarks: tuple[str, ...] = ()
+    place: tuple[str | int, ...] = ()
 
     @property
     def text(self) -> str:

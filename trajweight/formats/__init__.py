@@ -15,9 +15,37 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from trajweight.errors import ConfigError
+from trajweight.formats.agent_data_protocol import AgentDataProtocol
+from trajweight.formats.alpaca import Alpaca
+from trajweight.formats.anthropic import Anthropic
+from trajweight.formats.atif import Atif
+from trajweight.formats.casino import Casino
+from trajweight.formats.conversation import Conversation
+from trajweight.formats.fireact import FireAct
+from trajweight.formats.glaive import Glaive
+from trajweight.formats.inspect_ai import Inspect
+from trajweight.formats.langfuse import Langfuse
+from trajweight.formats.langsmith import LangSmith
+from trajweight.formats.llama_factory import LlamaFactory, described
+from trajweight.formats.lmrl_gym import LmrlGym
+from trajweight.formats.mapped import Mapped
 from trajweight.formats.messages import Messages
+from trajweight.formats.mint import Mint
+from trajweight.formats.openhands import OpenHands
+from trajweight.formats.opentelemetry import OpenTelemetry
+from trajweight.formats.preference import Preference
+from trajweight.formats.prompt_completion import PromptCompletion
 from trajweight.formats.protocol import Canonical, Format, Item, Row, UnusableError
+from trajweight.formats.query_response import QueryResponse
+from trajweight.formats.schema_guided import SchemaGuided
 from trajweight.formats.sharegpt import ShareGpt
+from trajweight.formats.swe_agent import SweAgent
+from trajweight.formats.task_files import BfclTasks
+from trajweight.formats.tau2 import Tau2
+from trajweight.formats.tau_bench import TauBench
+from trajweight.formats.tooltalk import ToolTalk
+from trajweight.formats.verifiers import VerifiersResults, VerifiersTraces
+from trajweight.formats.verl import VerlRollout
 
 if TYPE_CHECKING:
     from trajweight.records import Sample
@@ -37,8 +65,37 @@ __all__ = [
 
 #: In the order they are asked: the more a format asks for, the earlier.
 _OURS: Final[tuple[Format, ...]] = (
+    Atif(),
+    Tau2(),
+    TauBench(),
+    SweAgent(),
+    OpenHands(),
+    VerlRollout(),
+    Inspect(),
+    AgentDataProtocol(),
+    LmrlGym(),
+    VerifiersTraces(),
+    VerifiersResults(),
+    OpenTelemetry(),
+    LangSmith(),
+    Langfuse(),
+    ToolTalk(),
+    SchemaGuided(),
+    Casino(),
+    Mint(),
+    BfclTasks(),
+    FireAct(),
+    Glaive(),
+    Preference(),
+    Anthropic(),
     Messages(),
     ShareGpt(),
+    Conversation(),
+    PromptCompletion(),
+    Alpaca(),
+    QueryResponse(),
+    LlamaFactory(),
+    Mapped(),
 )
 _ENTRY_POINTS: Final = "trajweight.formats"
 
@@ -54,7 +111,10 @@ def formats() -> tuple[Format, ...]:
 
 
 def detect(sample: Sample) -> Format | None:
-    """The first format that a file's first records are of, or None."""
+    """The format that a file's first records are of, or None: that of an index comes first."""
+    own = described(sample.hints)
+    if own is not None and own.matches(sample):
+        return own
     return next((form for form in formats() if form.matches(sample)), None)
 
 

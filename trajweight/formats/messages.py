@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from trajweight.formats.labels import labelled
 from trajweight.formats.protocol import Canonical, Format, Item, Row
 from trajweight.formats.turns import canonical_conversation, listed
 
@@ -23,7 +24,7 @@ class Messages(Format):
     def canonical(self, item: Item) -> Canonical:
         """The conversation of a row."""
         row = item.value
-        return canonical_conversation(row, listed(row["messages"], "messages"))
+        return labelled(row, canonical_conversation(row, listed(row["messages"], "messages")))
 
     def restored(self, canonical: Canonical) -> Row:
         """Messages and tools as the API writes them, arguments as JSON text."""
@@ -34,6 +35,8 @@ class Messages(Format):
 
 
 def _message(message: Row) -> Row:
+    if len(message) == 2:
+        return message
     calls = message.get("tool_calls")
     plain: Row = {"role": message["role"], "content": message["content"]}
     if calls:
