@@ -14,12 +14,11 @@ CASES = 50
 
 
 def end_of(path) -> str:
-    """How reading it ends; any error but ours is raised."""
+    """Whether it was read, or the words it was refused in; any error but ours is raised."""
     try:
         reading = read_trajectories([path])
     except TrajweightError as error:
-        assert str(error)
-        return "refused"
+        return str(error)
     assert reading.n_read == reading.table.height + len(reading.rejected)
     return "read"
 
@@ -33,6 +32,7 @@ def test_a_damaged_file_is_read_with_every_row_counted_or_refused(tmp_path, bloc
         path.write_bytes(data)
         ends.append(end_of(path))
 
+    assert all(ends)
     assert ends.count("read") > CASES / 4  # damage leaves something to read, or tests nothing
 
 
@@ -43,7 +43,7 @@ def test_a_small_file_that_unpacks_to_a_huge_one_ends_in_words(tmp_path) -> None
     path.write_bytes(data)
 
     assert len(data) < 1 << 20
-    assert end_of(path) in ("read", "refused")
+    assert end_of(path)
 
 
 def test_the_same_seed_damages_in_the_same_way() -> None:
