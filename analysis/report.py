@@ -8,16 +8,29 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
-import numpy as np
 import polars as pl
 
-from trajweight.analysis.alignment import Alignment, alignment
-from trajweight.analysis.correlations import WARN_BEYOND, rank_correlations
+from trajweight.analysis.comparing import Sides, alignment_facts, tradeoff_facts
+from trajweight.analysis.concentration import concentration
+from trajweight.analysis.correlations import WARN_BEYOND
 from trajweight.analysis.ess import spread, spread_by, top_mass
 from trajweight.analysis.excerpts import excerpt
+from trajweight.analysis.explaining import (
+    NAMES,
+    association_facts,
+    explained_facts,
+    quality_facts,
+    some_tasks,
+)
+from trajweight.analysis.facts import plain
+from trajweight.analysis.histograms import BIN_EDGES, Histogram, histogram, histograms_by
+from trajweight.analysis.reckoning import reckoning_facts
+from trajweight.analysis.rows import embeddings_of, numbers_of, texts_of
+from trajweight.analysis.sizes import size_facts
+from trajweight.analysis.story import story
 from trajweight.config import MINIMUM_VALIDATION
 from trajweight.manifest import SCHEMA_VERSION, SEMANTICS
 
@@ -26,8 +39,7 @@ if TYPE_CHECKING:
 
     from trajweight.run import Run
 
-#: Lower edges of the histogram's bars, the same for all sources and runs; the last bar is open.
-BIN_EDGES: Final = tuple(i / 5 for i in range(16))
+SCHEMA_FILE: Final = "report.schema.json"
 #: Below this share of effective rows few trajectories hold the mass.
 LOW_ESS: Final = 0.2
 #: Below this agreement of an ensemble the order of the weights is luck.
@@ -36,11 +48,6 @@ LOW_RELIABILITY: Final = 0.5
 N_LISTED: Final = 10
 #: Reasons listed by name; the rest are summed up.
 _N_REASONS: Final = 6
-_CORRELATED: Final = {
-    "n_tokens": "the length in tokens",
-    "n_turns": "the number of turns",
-    "base_nll": "the loss of the base model",
-}
 
 
 class Returns(TypedDict, total=False):
@@ -104,25 +111,39 @@ def build_report(run: Run, learning: Learning | Mapping[str, Any]) -> dict[str, 
     Raises:
         RunError: If the run lacks its trajectories or weights.
     """
-    rows = _rows(run)
+    rows = numbers_of(run)
     train = rows.filter(pl.col("split") == "train")
     learned = train.filter(pl.col("origin") == "synthetic")
+    highest, lowest = _extremes(learned)
+    sides = Sides.of(run, rows, learned, has_trained=learning.get("mode") != "applied")
+    # Texts and embeddings may be larger than memory: both are gone through once.
+    texts = texts_of(run, pl.concat([sides.ids, highest["traj_id"], lowest["traj_id"]]))
+    sides = sides.read(texts, embeddings_of(run, sides.ids))
+    aligned = alignment_facts(sides)
+    asked = some_tasks(learned)
     facts: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "semantics": SEMANTICS,
         "read": _read_facts(run, rows),
         "weights": _weight_facts(train, learned),
+        "effective_size": size_facts(learned, run.rows("trace")),
+        "concentration": concentration(learned["weight"].to_numpy()),
         "learning": _learning_facts(rows, learning),
-        "alignment": _alignment_facts(rows, learned, has_trained=learning.get("mode") != "applied"),
-        "correlations": [
-            {**asdict(found), "suspicious": found.is_suspicious}
-            for found in rank_correlations(learned, list(_CORRELATED))
-        ],
-        **_extremes(learned),
+        "alignment": aligned.facts,
+        "sampled": {"n": asked.height, "of": learned.height},
+        "explained": explained_facts(asked),
+        "correlations": association_facts(asked),
+        "quality": quality_facts(asked, learning),
+        "bound": reckoning_facts(rows, learned, learning, aligned.embeddings),
+        "tradeoff": tradeoff_facts(learned, sides),
+        "highest": _listed(highest, texts),
+        "lowest": _listed(lowest, texts),
     }
+    facts = plain(facts)
     facts["headline"] = headline(facts)
+    facts["story"] = story(facts)
     facts["warnings"] = [*learning.get("warnings", ()), *_warnings(facts)]
-    return dict(_finite(facts))
+    return facts
 
 
 def report_facts(run: Run) -> dict[str, Any]:
@@ -132,6 +153,11 @@ def report_facts(run: Run) -> dict[str, Any]:
         RunError: If the run did not finish, or a newer tool wrote it.
     """
     return run.report()
+
+
+def report_schema() -> str:
+    """The JSON schema of what ``report --json`` prints; ``#/$defs/report`` is ``report.json``."""
+    return files("trajweight.analysis").joinpath(SCHEMA_FILE).read_text("utf-8")
 
 
 def headline(facts: Mapping[str, Any]) -> str:
@@ -184,17 +210,6 @@ def _dev_verdict(learning: Mapping[str, Any], worth: str) -> str:
     )
 
 
-def _rows(run: Run) -> pl.DataFrame:
-    """One row a trajectory with its weight, messages, base loss and embedding where known."""
-    messages = run.table("trajectories").select("traj_id", "messages_json")
-    rows = run.table("weights").join(messages, on="traj_id", how="left", maintain_order="left")
-    if run.has("features.parquet"):
-        features = run.table("features").select("traj_id", "base_nll", "embedding")
-        return rows.join(features, on="traj_id", how="left", maintain_order="left")
-    empty: dict[str, pl.DataType] = {"base_nll": pl.Float64(), "embedding": pl.List(pl.Float32)}
-    return rows.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in empty.items())
-
-
 def _read_facts(run: Run, rows: pl.DataFrame) -> dict[str, Any]:
     """What came in, and where it went; read = kept + rejected."""
     rejected, excluded = run.rows("rejected"), run.rows("excluded")
@@ -234,23 +249,17 @@ def _weight_facts(train: pl.DataFrame, learned: pl.DataFrame) -> dict[str, Any]:
     weights = learned["weight"].to_numpy()
     real = train.filter(pl.col("origin") == "real")["weight"]
     mass = float(train["weight"].sum())
-    n_tenth = math.ceil(len(weights) / 10)
+    bars = histograms_by(learned, "source")
     return {
         "overall": {
-            **asdict(spread(weights)),
+            **spread(weights).as_dict(),
             "max": float(weights.max()) if len(weights) else None,
             "n_zero": int((weights == 0).sum()),
-            "top_tenth_mass": top_mass(weights, n_tenth),
-            "counts": _histogram(weights),
+            "top_tenth_mass": top_mass(weights, math.ceil(len(weights) / 10)),
+            **_bars(histogram(weights)),
         },
         "sources": [
-            {
-                "source": source,
-                **asdict(found),
-                "counts": _histogram(
-                    learned.filter(pl.col("source") == source)["weight"].to_numpy()
-                ),
-            }
+            {"source": source, **found.as_dict(), **_bars(bars[source])}
             for source, found in spread_by(learned, "source").items()
         ],
         "bin_edges": list(BIN_EDGES),
@@ -262,10 +271,9 @@ def _weight_facts(train: pl.DataFrame, learned: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _histogram(weights: np.ndarray[Any, Any]) -> list[int]:
-    """Counts in the fixed bins; rounded first, so that a mean of one made by division is one."""
-    edges = np.array([*BIN_EDGES, np.inf])
-    return [int(n) for n in np.histogram(np.round(weights, 9), bins=edges)[0]]
+def _bars(found: Histogram) -> dict[str, Any]:
+    """A histogram beside the facts that name its group."""
+    return {name: value for name, value in found.as_dict().items() if name != "group"}
 
 
 def _learning_facts(rows: pl.DataFrame, learning: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,50 +286,22 @@ def _learning_facts(rows: pl.DataFrame, learning: Mapping[str, Any]) -> dict[str
     return {**counts, **{key: value for key, value in learning.items() if key != "warnings"}}
 
 
-def _alignment_facts(
-    rows: pl.DataFrame, learned: pl.DataFrame, *, has_trained: bool
-) -> dict[str, Any]:
-    """Distance from the real rows that the weights were not fitted to, where these suffice."""
-    real = rows.filter((pl.col("origin") == "real") & pl.col("embedding").is_not_null())
-    unseen = real.filter(pl.col("split").is_in(["dev", "test"]))
-    chosen, against = unseen, "real dev and test rows"
-    if unseen.height < MINIMUM_VALIDATION:
-        chosen, against = real, "real rows, all there are"
-        n_seen = real.filter(pl.col("split").is_in(["train", "validation"])).height
-        if has_trained and n_seen:
-            against += f"; {n_seen} of them were trained on or taught the weights"
-    synthetic = learned.filter(pl.col("embedding").is_not_null())
-    found: Alignment | None = None
-    if min(chosen.height, synthetic.height) >= 2:
-        weights = synthetic["weight"].to_numpy()
-        found = alignment(_matrix(synthetic), weights, _matrix(chosen))
-    if found is None:
-        return {"measured": False, "why": "too few rows with an embedding on one side"}
-    numbers = {**asdict(found), "gain": found.gain}
-    return {"measured": True, "measure": "energy distance", "against": against, **numbers}
-
-
-def _matrix(rows: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The embeddings as an array. Shape (n, d)."""
-    return np.asarray(rows["embedding"].to_list(), dtype=np.float64)
-
-
-def _extremes(learned: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """The heaviest and the lightest, none of them twice; no lists where all weigh the same."""
+def _extremes(learned: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The heaviest and the lightest, none of them twice; no rows where all weigh the same."""
     if learned["weight"].n_unique() < 2:
-        return {"highest": [], "lowest": []}
+        return learned.clear(), learned.clear()
     ranked = learned.sort("weight", "traj_id", descending=[True, False])
     n = min(N_LISTED, (ranked.height + 1) // 2)
-    lowest = ranked.tail(min(n, ranked.height - n)).reverse()
-    return {"highest": _listed(ranked.head(n)), "lowest": _listed(lowest)}
+    return ranked.head(n), ranked.tail(min(n, ranked.height - n)).reverse()
 
 
-def _listed(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def _listed(rows: pl.DataFrame, texts: pl.DataFrame) -> list[dict[str, Any]]:
     """Rows as the list shows them."""
     keep = ("traj_id", "source", "weight", "n_turns", "n_tokens")
+    known = rows.join(texts, on="traj_id", how="left", maintain_order="left")
     return [
         {**{key: row[key] for key in keep}, "line": excerpt(row["messages_json"])}
-        for row in rows.iter_rows(named=True)
+        for row in known.iter_rows(named=True)
     ]
 
 
@@ -339,7 +319,7 @@ def _warnings(facts: Mapping[str, Any]) -> list[str]:
             f"{whole['top_tenth_mass']:.0%} of the mass."
         )
     found += [
-        f"The weight follows {_CORRELATED[fact['column']]} (rank correlation "
+        f"The weight follows {NAMES[fact['column']]} (rank correlation "
         f"{fact['rho']:+.2f}, beyond {WARN_BEYOND}); check that it is quality that is weighed, "
         f"not only length or format."
         for fact in facts["correlations"]
@@ -357,12 +337,3 @@ def _warnings(facts: Mapping[str, Any]) -> list[str]:
     if facts["read"]["rejected"]:
         found.append(f"{facts['read']['rejected']} rows were rejected; see rejected.jsonl.")
     return found
-
-
-def _finite(value: Any) -> Any:
-    """The same facts with None for every number that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

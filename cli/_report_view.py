@@ -1,5 +1,7 @@
 """The facts of a report as calm tables for the terminal: 80 columns, no colour needed, pipe-safe.
 
+What was found comes first and fits one screen; then what it rests on.
+
 Everything a row of data brought along (sources, ids, reasons, excerpts) goes through `inert` and
 into a rich ``Text``, so neither markup nor escape sequences are ever acted upon.
 """
@@ -8,27 +10,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.cells import cell_len, set_cell_size
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from trajweight.analysis.excerpts import inert
+from trajweight.cli import _report_details as details
+from trajweight.cli._tables import bars, clipped, new_table, pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from rich.console import Console, JustifyMethod, RenderableType
+    from rich.console import Console, RenderableType
 
     Facts = Mapping[str, Any]
 
-_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
-#: For a terminal or pipe whose encoding has no blocks.
-_ASCII: Final = " .:-=+*%#"
 #: Sources listed; with more, half of these from either end.
 _MOST_SOURCES: Final = 30
 _SPLITS: Final = ("train", "validation", "dev", "test", "excluded")
-_NAMES: Final = {"n_tokens": "tokens", "n_turns": "turns", "base_nll": "base loss"}
 
 
 def render(facts: Facts, console: Console) -> None:
@@ -48,19 +46,29 @@ def render(facts: Facts, console: Console) -> None:
 
 
 def _print(facts: Facts, console: Console) -> None:
-    """The headline, the warnings, then a section for each kind of fact."""
+    """The headline, the warnings and the story, then a section for each kind of fact."""
+    ascii_only = console.options.ascii_only
     console.print(Text(inert(facts["headline"]), style="bold"))
     if facts["warnings"]:
-        console.print(_pairs([("Warning:", text) for text in facts["warnings"]], style="yellow"))
+        console.print(pairs([("Warning:", text) for text in facts["warnings"]], style="yellow"))
     sections = (
-        ("What was read", _read(facts["read"])),
+        ("What was found", _story(facts["story"])),
         (
             "Weights by source (synthetic training rows)",
-            _weights(facts["weights"], ascii_only=console.options.ascii_only),
+            _weights(facts["weights"], ascii_only=ascii_only),
         ),
+        ("Effective sample size", details.sizes(facts["effective_size"], facts["concentration"])),
+        ("What explains the weights", details.explained(facts["explained"], facts["sampled"])),
+        ("Rank correlation of the weight", details.correlations(facts["correlations"])),
+        *(
+            (f"Quality by {one['label']}", details.quality(one, ascii_only=ascii_only))
+            for one in facts["quality"]
+        ),
+        ("Distance from the real set", details.distances(facts["alignment"])),
+        ("What can be promised", details.bound(facts["bound"])),
+        ("Sharper or flatter weights", details.tradeoff(facts["tradeoff"])),
         ("Learning", _learning(facts["learning"])),
-        ("Distance from the real set", _alignment(facts["alignment"])),
-        ("Rank correlation of the weight", _correlations(facts["correlations"])),
+        ("What was read", _read(facts["read"])),
         ("Highest weights", _listed(facts["highest"])),
         ("Lowest weights", _listed(facts["lowest"])),
     )
@@ -72,12 +80,17 @@ def _print(facts: Facts, console: Console) -> None:
                 console.print(Padding(part, (0, 0, 0, 2), expand=False))
 
 
+def _story(told: Sequence[Facts]) -> list[RenderableType]:
+    """A sentence a question."""
+    return [pairs([(one["about"], one["text"]) for one in told], style="dim")] if told else []
+
+
 def _read(read: Facts) -> list[RenderableType]:
     """Counts that add up, then where the kept rows stand, then why others do not."""
     told = f"{read['read']} rows read = {read['kept']} kept + {read['rejected']} rejected"
     places = {(row["origin"], row["split"]): row["n"] for row in read["by_origin_and_split"]}
     splits = [name for name in _SPLITS if any(split == name for _, split in places)]
-    table = _table(("", "left"), *((name, "right") for name in splits))
+    table = new_table(("", "left"), *((name, "right") for name in splits))
     for origin in ("real", "synthetic"):
         counts = [places.get((origin, split), 0) for split in splits]
         table.add_row(origin, *(str(count) if count else "-" for count in counts))
@@ -88,14 +101,14 @@ def _read(read: Facts) -> list[RenderableType]:
         for row in read[f"{verb}_because"]
     ]
     if reasons:
-        parts.append(_pairs(reasons))
+        parts.append(pairs(reasons))
     return parts
 
 
 def _weights(weights: Facts, *, ascii_only: bool) -> list[RenderableType]:
     """One line a source with its histogram, the heaviest first, and the whole set at the end."""
     edges = weights["bin_edges"]
-    table = _table(
+    table = new_table(
         ("source", "left"),
         ("n", "right"),
         ("mean", "right"),
@@ -111,13 +124,13 @@ def _weights(weights: Facts, *, ascii_only: bool) -> list[RenderableType]:
         shown = shown[: _MOST_SOURCES // 2] + shown[-_MOST_SOURCES // 2 :]
     for row in [*shown, whole]:
         table.add_row(
-            _clipped(row["source"], 18),
+            clipped(row["source"], 18),
             str(row["n"]),
             f"{row['mean']:.2f}",
             f"{row['mass_share']:.0%}",
             f"{row['ess']:.0f}",
             f"{row['ess_fraction']:.2f}",
-            Text(_bars(row["counts"], ascii_only=ascii_only), style="cyan"),
+            Text(bars(row["counts"], ascii_only=ascii_only), style="cyan"),
         )
     parts: list[RenderableType] = [table]
     if n_hidden:
@@ -153,7 +166,7 @@ def _learning(learning: Facts) -> list[RenderableType]:
         parts.append(Text(inert(f"Objective: {learning['objective']}.")))
     parts += [Text(told) for told in _returns(learning.get("returns") or {})]
     if any(loss is not None for row in rows for loss in row[1:]):
-        table = _table(
+        table = new_table(
             ("outer loss, nats a token", "left"), ("validation", "right"), ("dev", "right")
         )
         for name, *losses in rows:
@@ -192,7 +205,7 @@ def _tradeoff(learning: Facts) -> list[RenderableType]:
     if not points:
         return []
     judges = "dev" if learning.get("uniform_dev_loss") is not None else "validation"
-    table = _table(("temperature", "left"), ("ESS/n", "right"), (f"{judges} loss", "right"))
+    table = new_table(("temperature", "left"), ("ESS/n", "right"), (f"{judges} loss", "right"))
     for point in points:
         heat, chosen = point["temperature"], learning.get("selected") == "head"
         mark = " (taken)" if chosen and heat == learning.get("temperature") else ""
@@ -227,53 +240,18 @@ def _returns(known: Facts) -> list[str]:
     return told
 
 
-def _alignment(found: Facts) -> list[RenderableType]:
-    """Both distances, and whether the difference is more than noise."""
-    if not found["measured"]:
-        return [Text(inert(f"not measured: {found['why']}"))]
-    table = _table((found["measure"], "left"), ("", "right"))
-    table.add_row("unweighted synthetic set", f"{found['unweighted']:.4f}")
-    table.add_row("weighted synthetic set", f"{found['weighted']:.4f}")
-    if abs(found["gain"]) <= 2.0 * found["gain_error"]:
-        verdict = "No difference beyond noise"
-    else:
-        verdict = "The weights bring it nearer" if found["gain"] > 0 else "The weights push it away"
-    gain = f"{found['gain']:+.4f}, standard error {found['gain_error']:.4f}"
-    told = f"{verdict} ({gain}; {found['n_real']} {found['against']})."
-    return [table, Text(told)]
-
-
-def _correlations(found: Sequence[Facts]) -> list[RenderableType]:
-    """One short line a column."""
-    if all(row["rho"] is None for row in found):
-        return [Text("not measured: the weights, or all columns, are constant")]
-    table = _table(("with", "left"), ("rho", "right"), ("", "left"))
-    for row in found:
-        rho = "-" if row["rho"] is None else f"{row['rho']:+.2f}"
-        table.add_row(_NAMES[row["column"]], rho, "beyond 0.5" if row["suspicious"] else "")
-    return [table]
-
-
 def _listed(rows: Sequence[Facts]) -> list[RenderableType]:
     """Trajectories with a line of text each."""
     if not rows:
         return []
-    table = _table(
+    table = new_table(
         ("weight", "right"), ("source", "left"), ("trajectory", "left"), ("begins", "left")
     )
     table.expand, table.columns[-1].ratio = True, 1  # the text takes what room is left
     for row in rows:
-        source, name = _clipped(row["source"], 14), _clipped(str(row["traj_id"]), 16)
+        source, name = clipped(row["source"], 14), clipped(str(row["traj_id"]), 16)
         table.add_row(f"{row['weight']:.2f}", source, name, Text(inert(row["line"])))
     return [table]
-
-
-def _table(*columns: tuple[str, JustifyMethod]) -> Table:
-    """A table of spaces alone: nothing to draw that a pipe or an old font may lack."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for title, justify in columns:
-        table.add_column(Text(title), justify=justify, no_wrap=True, overflow="ellipsis")
-    return table
 
 
 def _axis(edges: Sequence[float]) -> str:
@@ -283,34 +261,3 @@ def _axis(edges: Sequence[float]) -> str:
         if float(edge).is_integer():
             marks[at] = str(int(edge))
     return "".join(marks) + "+"
-
-
-def _bars(counts: Iterable[int], *, ascii_only: bool) -> str:
-    """A bar a bin, the fullest bin at full height; a bin that is not empty always shows."""
-    ramp = _ASCII if ascii_only else _BLOCKS
-    counts = list(counts)
-    most = max(counts, default=0) or 1
-    # -(-a // b) rounds up
-    return "".join(ramp[-(-count * (len(ramp) - 1) // most)] for count in counts)
-
-
-def _clipped(text: str, width: int) -> Text:
-    """A name of at most ``width`` columns, cut in the middle: names often differ at the end."""
-    shown = inert(text)
-    if cell_len(shown) <= width:
-        return Text(shown)
-    head, tail = (width - 3) // 2, width - 3 - (width - 3) // 2
-    ending = shown[-tail:]
-    while cell_len(ending) > tail:  # wide characters take two columns
-        ending = ending[1:]
-    return Text(f"{set_cell_size(shown, head)}...{ending}")
-
-
-def _pairs(pairs: Sequence[tuple[str, str]], *, style: str = "") -> Table:
-    """Labels at the left, sentences beside them that wrap inside their own column."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True, justify="right")
-    grid.add_column()
-    for label, text in pairs:
-        grid.add_row(Text(label, style=style), Text(inert(text)))
-    return grid

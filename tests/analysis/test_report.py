@@ -4,10 +4,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.runs import make_run, row
-from trajweight.analysis.report import BIN_EDGES, build_report, report_facts
+from trajweight.analysis.histograms import BIN_EDGES
+from trajweight.analysis.report import build_report, report_facts
 from trajweight.errors import RunError
 from trajweight.run import Run, create_run
 
@@ -51,7 +53,7 @@ def test_facts_are_json_and_come_back_from_the_run(tmp_path: Path) -> None:
     run.save_report(facts)
 
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts == report_facts(run)
-    assert facts["schema_version"] == "1.0"
+    assert facts["schema_version"] == "2.0"
     assert facts["learning"]["base_dev_loss"] is None
 
 
@@ -107,6 +109,32 @@ def test_sources_share_the_mass_and_the_histogram_counts_every_row(facts) -> Non
         assert len(one["counts"]) == len(weights["bin_edges"]) == len(BIN_EDGES)
     assert weights["overall"]["mean"] == pytest.approx(1.0)
     assert weights["real_train"]["n"] == 0
+
+
+def test_the_facts_of_all_rows_are_those_of_the_weight_table(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    run.save_rows("trace", [{"step": 1, "ess_fraction": 0.9}, {"step": 2, "ess_fraction": 0.8}])
+
+    facts = build_report(run, HEAD)
+
+    table = run.table("weights").filter(pl.col("weight").is_not_null())
+    weights = np.sort(table["weight"].to_numpy())[::-1]
+    assert facts["effective_size"]["overall"]["kish"] == pytest.approx(
+        weights.sum() ** 2 / (weights**2).sum()
+    )
+    assert facts["effective_size"]["along_training"][0]["ess_fractions"] == [0.9, 0.8]
+    assert facts["concentration"]["top_1"] == pytest.approx(weights[0] / weights.sum())
+    assert facts["sampled"] == {"n": 60, "of": 60}
+    assert facts["explained"]["variance"] == pytest.approx(weights.var())
+    assert facts["alignment"]["distributions"]["n_synthetic"] == 60
+    assert facts["bound"]["n_real"] == 48
+    assert facts["quality"] == []
+
+
+def test_two_reports_of_one_run_are_the_same(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+
+    assert build_report(run, HEAD) == build_report(run, HEAD)
 
 
 def test_a_weight_of_one_stands_in_the_bar_that_begins_at_one(tmp_path: Path) -> None:

@@ -111,3 +111,54 @@ def test_a_run_that_did_not_finish_says_so(run: Run) -> None:
 
 def test_the_seed_is_taken_and_changes_nothing(run: Run) -> None:
     assert call("report", run.folder, "--seed", 3).out == call("report", run.folder).out
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("r.md", "# trajweight report"),
+        ("r.MD", "# trajweight report"),
+        ("r.html", "<!doctype html>"),
+        ("r.json", "{"),
+        ("r.txt", "Weighting helps"),
+        ("r", "Weighting helps"),
+    ],
+)
+def test_the_ending_decides_what_stands_in_the_file(
+    run: Run, tmp_path: Path, name: str, begins: str
+) -> None:
+    said = call("report", run.folder, "--out", tmp_path / name)
+
+    assert said.out == f"{tmp_path / name}\n"
+    assert (tmp_path / name).read_text(encoding="utf-8").lower().startswith(begins.lower())
+
+
+def test_a_format_that_is_asked_for_counts_more_than_the_ending(run: Run, tmp_path: Path) -> None:
+    call("report", run.folder, "--out", tmp_path / "r.txt", "--format", "markdown")
+
+    assert (tmp_path / "r.txt").read_text().startswith("# trajweight report")
+
+
+def test_every_format_can_be_had_on_stdout(run: Run) -> None:
+    plain = call("report", run.folder)
+
+    assert call("report", run.folder, "--format", "text").out == plain.out
+    asked = call("report", run.folder, "--format", "json")
+    assert asked.object == call("report", run.folder, "--json").object
+    assert call("report", run.folder, "--format", "markdown").out.startswith("# trajweight report")
+    assert "<html" in call("report", run.folder, "--format", "html").out
+
+
+def test_json_and_another_format_do_not_share_stdout(run: Run, tmp_path: Path) -> None:
+    assert call("report", run.folder, "--json", "--format", "markdown").code == 2
+
+    said = call("report", run.folder, "--json", "--format", "markdown", "--out", tmp_path / "x")
+    assert said.object["outputs"] == {"report": str(tmp_path / "x")}
+    assert (tmp_path / "x").read_text().startswith("# trajweight report")
+
+
+def test_without_a_run_there_is_only_the_schema() -> None:
+    said = call("report")
+
+    assert said.code == 2
+    assert "--schema" in said.err

@@ -63,6 +63,31 @@ def test_the_finding_comes_first(facts) -> None:
     assert shown(facts).startswith("Weighting helps: dev loss is 1.0000")
 
 
+def test_the_story_fits_one_screen_before_any_table(facts) -> None:
+    lines = shown(facts).splitlines()
+
+    told = lines[: lines.index("Weights by source (synthetic training rows)")]
+    assert len(told) <= 30
+    for one in facts["story"]:
+        assert any(line.strip().startswith(f"{one['about']} ") for line in told)
+
+
+def test_no_table_of_metrics_is_cut_at_80_columns(facts) -> None:
+    lines = shown(facts).splitlines()
+    tables = lines[: lines.index("Highest weights")]
+
+    assert not [line for line in tables if "…" in line]
+    assert any("beyond 0.5" in line for line in tables)
+
+
+def test_a_report_of_a_part_of_the_rows_says_so(facts) -> None:
+    assert "in whole tasks drawn at random" not in shown(facts)
+
+    facts["sampled"] = {"n": 5, "of": 42}
+
+    assert "Of 5 of 42 rows, in whole tasks drawn at random" in shown(facts)
+
+
 def test_every_part_of_the_report_is_there(facts) -> None:
     text = shown(facts)
 
@@ -75,7 +100,12 @@ def test_every_part_of_the_report_is_there(facts) -> None:
         "80 outer steps; stopped because the ranks settled.",
         "Time: features 20.0 s, learning 70.2 s.",
         "2 trajectories lost whole turns.",
-        "weighted synthetic set",
+        "What was found",
+        "energy distance",
+        "dealt at random",
+        "Compared with real dev and test rows.",
+        "length fixed",
+        "What can be promised",
         "base loss",
         "Highest weights",
         "Lowest weights",
