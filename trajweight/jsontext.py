@@ -15,8 +15,15 @@ from typing import Any, Final
 
 import orjson
 
-#: Nineteen digits in a row may be a whole number that 64 bits do not hold.
-_LONG_NUMBER: Final = re.compile(r"[0-9]{19}")
+#: So many digits in a row may be a whole number that 64 bits do not hold.
+_LONG: Final = 19
+#: Every digit as 1 and every other byte as 0, so that digits in a row are found by a plain search.
+_IS_DIGIT: Final = bytes(b"0"[0] <= byte <= b"9"[0] for byte in range(256))
+#: Where every ninth byte is looked at, of a long number at least two in a row are.
+_STRIDE: Final = 9
+_HINT: Final = b"\x01" * 2
+#: With more places to look at than these, all the text is.
+_FEW_HINTS: Final = 8
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _TOO_DEEP: Final = "values are nested too deeply"
 
@@ -42,11 +49,12 @@ class NonFinite:
         return f"{'.'.join(str(part) for part in self.path) or 'the value'} is {self.value}"
 
 
-def decode(text: str) -> Any:
+def decode(text: str | bytes) -> Any:
     """The value of a JSON text, whole numbers of any size kept exact.
 
     Raises:
         NotJsonError: If the text is no JSON, or holds NaN or Infinity.
+        UnicodeDecodeError: If bytes are not UTF-8.
     """
     value, non_finite = decode_leniently(text)
     if non_finite:
@@ -55,24 +63,25 @@ def decode(text: str) -> Any:
     return value
 
 
-def decode_leniently(text: str) -> tuple[Any, tuple[NonFinite, ...]]:
+def decode_leniently(text: str | bytes) -> tuple[Any, tuple[NonFinite, ...]]:
     """The value of a JSON text, NaN and infinities read as null and listed.
 
     Args:
-        text: One JSON value.
+        text: One JSON value; as bytes it is UTF-8.
 
     Returns:
         The value, and every non-finite number found in it, in order.
 
     Raises:
         NotJsonError: If the text is no JSON, is nested too deeply, or is not Unicode.
+        UnicodeDecodeError: If bytes are not UTF-8.
     """
     try:
-        if not _LONG_NUMBER.search(text):
+        if not _has_long_number(text):
             return orjson.loads(text), ()
     except orjson.JSONDecodeError:
         pass  # the standard library knows more numbers and says better what is wrong
-    return _decode_exactly(text)
+    return _decode_exactly(text if isinstance(text, str) else text.decode())
 
 
 def encode(value: Any, *, sort_keys: bool = False) -> str:
@@ -81,17 +90,32 @@ def encode(value: Any, *, sort_keys: bool = False) -> str:
     Raises:
         NotJsonError: If the value is nested too deeply or holds text that is not Unicode.
     """
+    return encode_utf8(value, sort_keys=sort_keys).decode()
+
+
+def encode_utf8(value: Any, *, sort_keys: bool = False) -> bytes:
+    """What ``encode`` gives, as UTF-8.
+
+    Raises:
+        NotJsonError: See ``encode``.
+    """
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort_keys else None).decode()
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort_keys else None)
     except TypeError as error:
         if "Recursion" in str(error):
             raise NotJsonError(_TOO_DEEP) from error
     try:
         return json.dumps(
             value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, allow_nan=False
-        )
+        ).encode()
     except RecursionError as error:
         raise NotJsonError(_TOO_DEEP) from error
+
+
+def without_non_finite(value: Any) -> tuple[Any, tuple[NonFinite, ...]]:
+    """A copy of a value with null for every number that is not finite, and those numbers."""
+    found: list[NonFinite] = []
+    return _without_non_finite(value, (), found), tuple(found)
 
 
 def kind_of(value: Any) -> str:
@@ -104,6 +128,27 @@ def kind_of(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
+def _has_long_number(text: str | bytes) -> bool:
+    """Whether nineteen digits stand in a row; most of the text need not be looked at."""
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    sample = data[::_STRIDE].translate(_IS_DIGIT)
+    at = sample.find(_HINT)
+    hints = 0
+    while at >= 0:
+        hints += 1
+        if hints > _FEW_HINTS:
+            return _holds_long_number(data)
+        first = at * _STRIDE  # the first byte of the number that was looked at
+        if _holds_long_number(data[max(0, first - _STRIDE + 1) : first + _LONG]):
+            return True
+        at = sample.find(_HINT, at + 1)
+    return False
+
+
+def _holds_long_number(data: bytes) -> bool:
+    return b"\x01" * _LONG in data.translate(_IS_DIGIT)
+
+
 def _decode_exactly(text: str) -> tuple[Any, tuple[NonFinite, ...]]:
     found: list[NonFinite] = []
     try:
@@ -111,7 +156,8 @@ def _decode_exactly(text: str) -> tuple[Any, tuple[NonFinite, ...]]:
     except RecursionError as error:
         raise NotJsonError(_TOO_DEEP) from error
     except json.JSONDecodeError as error:
-        reason = f"not JSON: {error.msg} at column {error.pos + 1}"
+        place = f"line {error.lineno}, " if error.lineno > 1 else ""
+        reason = f"not JSON: {error.msg} at {place}column {error.colno}"
         raise NotJsonError(reason) from error
     except ValueError as error:  # a whole number of more digits than Python converts
         reason = f"not usable JSON: {error}"

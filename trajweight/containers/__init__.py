@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from trajweight.containers.opening import check_readable, open_source
+from trajweight.containers.finding import STDIN, stem_of
+from trajweight.containers.hashing import facts_of
+from trajweight.containers.opening import Sources, open_source, sources_of
 from trajweight.containers.protocol import Source
 
-__all__ = ["Source", "check_readable", "open_source"]
+__all__ = ["STDIN", "Source", "Sources", "facts_of", "open_source", "sources_of", "stem_of"]
