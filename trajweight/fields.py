@@ -17,7 +17,7 @@ from trajweight.formats.protocol import Canonical, Row, UnusableError
 from trajweight.jsontext import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from trajweight.trajectory import Origin
 
@@ -175,27 +175,21 @@ class Teller:
         Raises:
             UnusableError: If it says something else, since a wrong guess would spoil the result.
         """
-        for _, value, field in self._said("origin"):
-            word = ORIGIN_WORDS.get(value.strip().lower()) if isinstance(value, str) else None
-            if word is None:
-                known = ", ".join(ORIGIN_WORDS)
-                reason = f"{field} is {_shown(value)}; known values are {known}"
-                raise UnusableError(reason)
-            return Found(word, field)
-        return _NOTHING
-
-    def _said(self, what: str) -> Sequence[Answer]:
-        """The answers in the order of asking."""
-        found = self._answers.get(what)
-        if not found:
-            return ()
-        if len(found) > 1:
-            found.sort(key=_PLACE)
-        return found
+        if (found := self._answers.get("origin")) is None:
+            return _NOTHING
+        _, value, field = _in_order(found)[0]
+        word = ORIGIN_WORDS.get(value.strip().lower()) if isinstance(value, str) else None
+        if word is None:
+            known = ", ".join(ORIGIN_WORDS)
+            reason = f"{field} is {_shown(value)}; known values are {known}"
+            raise UnusableError(reason)
+        return Found(word, field)
 
     def _text(self, what: str, *, only_text: bool = False) -> Found[str]:
         """The first text or whole number, as text."""
-        for _, value, field in self._said(what):
+        if (found := self._answers.get(what)) is None:
+            return _NOTHING
+        for _, value, field in _in_order(found):
             is_number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
             if isinstance(value, str) or (is_number and not only_text):
                 text = str(value)
@@ -205,22 +199,31 @@ class Teller:
 
     def _reward(self) -> Found[float]:
         """The reward as a number; true and false are 1 and 0."""
-        for _, value, field in self._said("reward"):
-            if field in self._non_finite:
-                return _NOTHING
-            number = _number(value)
-            if number is None:
-                return Found(remark=f"{field} is {_shown(value)}; read as unknown")
-            return Found(number, field)
-        return _NOTHING
+        if (found := self._answers.get("reward")) is None:
+            return _NOTHING
+        _, value, field = _in_order(found)[0]
+        if field in self._non_finite:
+            return _NOTHING
+        number = _number(value)
+        if number is None:
+            return Found(remark=f"{field} is {_shown(value)}; read as unknown")
+        return Found(number, field)
 
     def _success(self) -> Found[bool]:
         """Whether the task was solved; the numbers 0 and 1 count as false and true."""
-        for _, value, field in self._said("success"):
-            if isinstance(value, _NUMBERS) and value in (0, 1):
-                return Found(bool(value), field)
-            return Found(remark=f"{field} is {_shown(value)}; read as unknown")
-        return _NOTHING
+        if (found := self._answers.get("success")) is None:
+            return _NOTHING
+        _, value, field = _in_order(found)[0]
+        if isinstance(value, _NUMBERS) and value in (0, 1):
+            return Found(bool(value), field)
+        return Found(remark=f"{field} is {_shown(value)}; read as unknown")
+
+
+def _in_order(found: list[Answer]) -> list[Answer]:
+    """Answers in the order of asking."""
+    if len(found) > 1:
+        found.sort(key=_PLACE)
+    return found
 
 
 def _answers(row: Any, paths: Paths, non_finite: frozenset[str]) -> dict[str, list[Answer]]:

@@ -38,7 +38,7 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
         TrajweightError: If the system refuses; whatever ``content`` raises passes through.
     """
     target = Path(os.path.realpath(path))
-    try:
+    with refusals_told(path):
         if target.is_dir():
             message = f"it is a folder: {str(path)!r}"
             raise IsADirectoryError(message)
@@ -50,6 +50,17 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
         target.parent.mkdir(parents=True, exist_ok=True)
         with _part_of(target) as stream:
             _fill(stream, content)
+
+
+@contextlib.contextmanager
+def refusals_told(path: Path) -> Iterator[None]:
+    """Say what is written in this block where the system refuses to write it.
+
+    Raises:
+        TrajweightError: If it does.
+    """
+    try:
+        yield
     except OSError as error:
         message = f"{path}: cannot be written: {error}"
         hint = "Give a path in a folder you may write to, with room on its disk."

@@ -2,8 +2,10 @@
 
     manifest.json        what was run: versions, arguments, seeds, input hashes, counts
     config.toml          the resolved settings
-    trajectories.parquet every row that was kept
-    rejected.jsonl       every row that was not, with file, line and reason
+    trajectories.parquet every row that was kept, without its texts
+    conversations/       their texts: messages, tools, and what else the rows hold
+    rejected.jsonl       every row that was not kept, with file, line and reason
+    envelopes.jsonl      what else stood in the files, so that they can be written again
     excluded.jsonl       kept rows that may not train, with the reason
     features.parquet     what the frozen model saw: base loss and embedding
     weights.parquet      the result; see `trajweight.weights`
@@ -32,18 +34,19 @@ import polars as pl
 from trajweight.errors import ConfigError, RunError
 from trajweight.files import PART_SUFFIX, json_line, sha256_of, write_atomically, write_jsonl
 from trajweight.manifest import SCHEMA_VERSION, now, standing_facts
+from trajweight.storage import CONVERSATIONS, Storage
 from trajweight.weights import check_weight_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
 TableName = Literal["trajectories", "features", "weights", "ensemble"]
-RowsName = Literal["rejected", "excluded", "trace"]
+RowsName = Literal["rejected", "envelopes", "excluded", "trace"]
 
 TABLES: Final[tuple[TableName, ...]] = ("trajectories", "features", "weights", "ensemble")
-ROWS: Final[tuple[RowsName, ...]] = ("rejected", "excluded", "trace")
+ROWS: Final[tuple[RowsName, ...]] = ("rejected", "envelopes", "excluded", "trace")
 MANIFEST, CONFIG, REPORT = "manifest.json", "config.toml", "report.json"
 HEAD, HEAD_CONFIG = "head.safetensors", "head.json"
 CHECKPOINTS: Final = "checkpoints"
@@ -91,6 +94,15 @@ class Run:
         """Write a list of JSON objects whole; gives back how many."""
         return write_jsonl(self.folder / f"{name}.jsonl", rows)
 
+    @property
+    def storage(self) -> Storage:
+        """Where the rows that were read stand."""
+        return Storage(self.folder, {"trajweight.schema_version": SCHEMA_VERSION})
+
+    def save_trajectories(self, table: pl.DataFrame) -> None:
+        """Write a whole trajectory table, its texts apart; `reading.read_into` needs no whole."""
+        self.storage.save(table)
+
     def append_trace(self, step: Mapping[str, Any]) -> None:
         """Add the line of one outer step, on disk as soon as the call returns."""
         with (self.folder / "trace.jsonl").open("ab") as stream:
@@ -128,6 +140,7 @@ class Run:
             if name not in (MANIFEST, CONFIG):
                 (self.folder / name).unlink(missing_ok=True)
         self.remove_adapter()
+        self.storage.clear()
         for part in _parts(self.folder):
             part.unlink(missing_ok=True)
 
@@ -165,6 +178,25 @@ class Run:
         if name == "weights":
             check_weight_table(table)
         return table
+
+    def trajectories(self, *texts: str) -> pl.DataFrame:
+        """The trajectory table with some of its texts, see ``trajectory.TEXT_COLUMNS``.
+
+        Raises:
+            RunError: If the run has none, or its texts are not those of its table.
+        """
+        if not texts:
+            return self.table("trajectories")
+        return pl.concat(self.trajectory_batches(*texts))
+
+    def trajectory_batches(self, *texts: str) -> Iterator[pl.DataFrame]:
+        """The same in pieces of some ten thousand rows, for what need not be held at once.
+
+        Raises:
+            RunError: See ``trajectories``.
+        """
+        self.path_of("trajectories.parquet")
+        return self.storage.batches(*texts)
 
     def rows(self, name: RowsName) -> list[dict[str, Any]]:
         """The objects of one of the JSONL files; none where the run had no cause to write it."""
@@ -234,7 +266,7 @@ def create_run(out: Path, *, force: bool, facts: Mapping[str, Any] | None = None
     if entries and not force:
         message = f"{out} is not empty: it holds {_some(entries)}."
         raise ConfigError(message, hint="--force or another --out")
-    taken = [name for name in entries if name in (*RUN_FILES, CHECKPOINTS, ADAPTER)]
+    taken = [name for name in entries if name in (*RUN_FILES, *_FOLDERS)]
     if taken and not _is_run(out):
         message = f"{out} holds {_some(taken)}, and no run of trajweight wrote that."
         raise ConfigError(message, hint="Move it away, or give another --out.")
@@ -249,7 +281,7 @@ def load_run(path: Path) -> Run:
     """Open the folder of a run.
 
     Raises:
-        RunError: If there is no folder, if it is not a run, or if a newer tool wrote it.
+        RunError: If there is no folder, if it is not a run, or if it is of another major version.
     """
     if not path.exists():
         msg = "there is no such folder"
@@ -261,9 +293,11 @@ def load_run(path: Path) -> Run:
     if not run.has(MANIFEST):
         message = "this folder is not a run: it has no manifest.json"
         raise RunError(message, path=path, hint=_MAKE)
-    if run.manifest().get("tool") != "trajweight":
+    told = _parse(run.path_of(MANIFEST).read_bytes(), run.path_of(MANIFEST), None)
+    if told.get("tool") != "trajweight":
         message = "this folder is not a run: trajweight did not write its manifest.json"
         raise RunError(message, path=path, hint=_MAKE)
+    run.manifest()  # refuses what another version means otherwise
     return run
 
 
@@ -289,6 +323,7 @@ _OUR_PART: Final = re.compile(
     rf"\.({'|'.join(map(re.escape, RUN_FILES))}|[0-9]+\.safetensors)\.[0-9a-f]+"
     + re.escape(PART_SUFFIX)
 )
+_FOLDERS: Final = (CONVERSATIONS, CHECKPOINTS, ADAPTER)
 _MAKE: Final = "Make a run with `trajweight score DATA --out FOLDER`, then give that folder."
 _AGAIN: Final = "Run it again into the same folder with --force."
 
@@ -306,6 +341,7 @@ def _remove_run_files(folder: Path) -> None:
     """Remove what a run owns, the manifest last, and what an interrupted write left behind."""
     Run(folder).remove_checkpoints()
     Run(folder).remove_adapter()
+    Run(folder).storage.clear()
     for part in _parts(folder):
         part.unlink(missing_ok=True)
     for name in reversed(RUN_FILES):
@@ -319,14 +355,19 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _require_known_schema(version: object, path: Path) -> None:
-    """Older and equal majors can be read; a newer one may mean other things by the same names."""
+    """Another major may mean other things by the same names, or keep them elsewhere."""
     major = str(version).partition(".")[0]
     if not major.isdigit():
         msg = f"has the schema version {version!r}, which is none"
         raise RunError(msg, path=path, hint=_AGAIN)
-    if int(major) > int(SCHEMA_VERSION.partition(".")[0]):
+    ours = int(SCHEMA_VERSION.partition(".")[0])
+    if int(major) > ours:
         message = f"has the schema version {version}; this trajweight reads up to {SCHEMA_VERSION}"
         raise RunError(message, path=path, hint="Upgrade trajweight to read this run.")
+    if int(major) < ours:
+        message = f"has the schema version {version}; this trajweight reads {SCHEMA_VERSION}"
+        hint = f"{_AGAIN}\nOr read it with the older trajweight that wrote it."
+        raise RunError(message, path=path, hint=hint)
 
 
 def _parse(text: bytes, path: Path, line: int | None) -> dict[str, Any]:

@@ -7,20 +7,23 @@ back what stood in the file.
 from __future__ import annotations
 
 import hashlib
+import operator
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from trajweight.formats import Canonical, Format, Row, format_named
-from trajweight.jsontext import decode, encode
+from trajweight.jsontext import decode, encode, encode_utf8
 from trajweight.trajectory import TRAJECTORY_COLUMNS, ToolCall, Trajectory, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import polars as pl
+
 
 def table_schema() -> pl.Schema:
     """The polars schema of the trajectory table, in column order."""
+    import polars as pl  # rows are made, and looked at, without it
+
     return pl.Schema({name: getattr(pl, kind)() for name, kind in TRAJECTORY_COLUMNS.items()})
 
 
@@ -64,34 +67,62 @@ def conversation_columns(row: Any, canonical: Canonical, form: Format) -> dict[s
         NotJsonError: If a value is nested too deeply to be written.
     """
     messages = canonical.messages
-    assistant = [message for message in messages if message["role"] == "assistant"]
+    n_assistant = n_calls = n_chars = 0
+    for message in messages:
+        n_chars += len(message["content"])
+        if message["role"] == "assistant":
+            n_assistant += 1
+            n_calls += len(message.get("tool_calls", ()))
+    text = encode_utf8(messages)
     return {
         "content_sha256": content_sha256(canonical),
         "n_turns": len(messages),
-        "n_assistant_turns": len(assistant),
-        "n_tool_calls": sum(len(message.get("tool_calls", ())) for message in assistant),
-        "n_chars": sum(len(message["content"]) for message in messages),
+        "n_assistant_turns": n_assistant,
+        "n_tool_calls": n_calls,
+        "n_chars": n_chars,
         "origin_format": form.name,
-        "messages_json": encode(messages),
+        "messages_json": text.decode(),
         "tools_json": encode(canonical.tools) if canonical.tools else None,
-        "extra_json": encode(_extra(row, form.restored(canonical))),
+        "extra_json": encode(_extra(row, form.restored(canonical), messages, text)),
     }
 
 
 def content_sha256(canonical: Canonical) -> str:
     """SHA-256 over messages and tools as JSON with sorted keys, in hexadecimal."""
-    text = encode({"messages": canonical.messages, "tools": canonical.tools}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    whole = {"messages": canonical.messages, "tools": canonical.tools}
+    return hashlib.sha256(encode_utf8(whole, sort_keys=True)).hexdigest()
 
 
-def _extra(row: Any, restored: Row) -> Any:
-    """The row, null where ``restored`` gives the same JSON text, key order and all."""
+def _extra(row: Any, restored: Row, messages: list[Row], text: bytes) -> Any:
+    """The row, null where ``restored`` gives the same JSON text, key order and all.
+
+    Args:
+        row: The row as it stood.
+        restored: See ``Format.restored``.
+        messages: The canonical messages.
+        text: Their JSON text, so that plain ones, which are restored as they are, are written once.
+    """
     if not isinstance(row, dict):
         return row
-    return {
-        key: None if key in restored and encode(restored[key]) == encode(value) else value
-        for key, value in row.items()
-    }
+    extra = dict(row)
+    for key, value in restored.items():
+        if key in extra and _is_text_of(extra[key], value, messages, text):
+            extra[key] = None
+    return extra
+
+
+def _is_text_of(value: Any, restored: Any, messages: list[Row], text: bytes) -> bool:
+    """Whether a value has the JSON text of a restored one; none is made where that is plain."""
+    if value is restored or _are_same_objects(value, restored):
+        return True
+    is_told = _are_same_objects(restored, messages)
+    return (text if is_told else encode_utf8(restored)) == encode_utf8(value)
+
+
+def _are_same_objects(some: Any, others: Any) -> bool:
+    """Whether both are lists of the very same objects, as plain messages and restored ones are."""
+    is_list = type(some) is type(others) is list and len(some) == len(others)
+    return is_list and all(map(operator.is_, some, others))
 
 
 def _turn(message: Row) -> Turn:

@@ -42,6 +42,13 @@ TRAJECTORY_COLUMNS: Final[dict[str, str]] = {
     "extra_json": "String",
 }
 
+#: What a row says of itself besides, before it is compared with the others, see `identity`: whether
+#: ``group_id`` is the id of the row it was made from, and a hash of its first user turn.
+IDENTITY_COLUMNS: Final[dict[str, str]] = {"is_child": "Boolean", "opening": "String"}
+
+#: Those columns that are long: a run keeps them apart, see `storage`.
+TEXT_COLUMNS: Final = ("messages_json", "tools_json", "extra_json")
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -14,19 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajweight.errors import ConfigError, DataError
+from trajweight.manifest import input_facts
 from trajweight.progress import Progress
 from trajweight.reading import (
+    Account,
+    Layout,
     OriginLabels,
     Reading,
     original_row,
+    read_into,
     read_trajectories,
     table_schema,
     trajectory_of,
 )
-from trajweight.trajectory import TRAJECTORY_COLUMNS
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from trajweight.storage import Storage
+from trajweight.trajectory import TEXT_COLUMNS, TRAJECTORY_COLUMNS
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -120,11 +125,56 @@ def test_missing_file_is_said(tmp_path):
         read(tmp_path / "nowhere.jsonl")
 
 
-def test_directory_is_said_with_the_files_to_pass(tmp_path):
-    with pytest.raises(DataError, match="is a folder") as caught:
+def test_folder_is_all_its_files_and_one_of_nothing_an_error(tmp_path):
+    with pytest.raises(DataError, match="no file to read") as caught:
         read(tmp_path)
+    assert ".jsonl" in caught.value.hint
 
-    assert str(tmp_path / "*.jsonl") in caught.value.hint
+    write(tmp_path / "b.jsonl", row(id="b"))
+    (tmp_path / "a.json").write_text(json.dumps([row(id="a1"), row(id="a2")], indent=1))
+    (tmp_path / "notes.md").touch()
+
+    reading = read(tmp_path)
+
+    assert reading.table["traj_id"].to_list() == ["a1", "a2", "b"]
+    assert reading.table["origin_path"].to_list()[::2] == [
+        str(tmp_path / "a.json"),
+        str(tmp_path / "b.jsonl"),
+    ]
+    assert said(reading, "1 skipped, of other endings: notes.md")
+
+
+def test_file_of_no_known_format_in_a_folder_is_rejected_and_the_others_are_read(tmp_path):
+    write(tmp_path / "a.jsonl", row(id="a"))
+    (tmp_path / "config.json").write_text('{\n"threads": 3\n}')
+
+    reading = read(tmp_path)
+
+    assert reading.table["traj_id"].to_list() == ["a"]
+    (rejected,) = reading.rejected
+    assert "keys seen: threads" in rejected.reason
+    with pytest.raises(DataError, match="of no known format"):
+        read(tmp_path / "config.json")
+
+
+def test_file_named_twice_in_any_way_is_read_once(tmp_path):
+    path = write(tmp_path / "a.jsonl", row(id="a"))
+
+    reading = read(tmp_path, path, tmp_path / "*.jsonl", real_paths=(tmp_path,))
+
+    assert reading.table["traj_id"].to_list() == ["a"]
+    assert reading.table["origin"].to_list() == ["real"]
+    assert said(reading, "a.jsonl: given more than once; read once")
+
+
+def test_every_file_that_was_read_is_told_with_its_hash(tmp_path):
+    paths = [write(tmp_path / f"{name}.jsonl", row(id=name)) for name in "ab"]
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(json.dumps(row(id="c")).encode()))
+
+    reading = read(*paths, real_paths=(tmp_path / "c.jsonl.gz",))
+
+    expected = [input_facts(path) for path in (*paths, tmp_path / "c.jsonl.gz")]
+    assert reading.inputs == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\r\n  \n", b"\xef\xbb\xbf"])
@@ -175,14 +225,13 @@ def test_line_separators_of_unicode_do_not_end_a_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b'[{"messages": []}]', "JSON array"),
-        (b'{\n  "messages": []\n}', "spread over many lines"),
-        (b"PAR1....", "Parquet"),
+        (b"PAR1....", "is damaged"),
         (b"PK\x03\x04..", "zip"),
         ('{"messages": []}'.encode("utf-16"), "UTF-16"),
+        (b"SQLite format 3\x00", "SQLite"),
     ],
 )
-def test_another_container_is_named(tmp_path, content, match):
+def test_what_cannot_be_read_is_named(tmp_path, content, match):
     path = tmp_path / "data.jsonl"
     path.write_bytes(content)
 
@@ -190,6 +239,22 @@ def test_another_container_is_named(tmp_path, content, match):
         read(path)
 
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_rows_of_an_array_are_rows_like_any_other(tmp_path, indent):
+    rows = [row(id=f"r{i}", reward=i) for i in range(3)]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([*rows, {"messages": 3}], indent=indent))
+
+    reading = read(path)
+
+    lines = read_rows(tmp_path, *rows)
+    differ = ("origin_path",)
+    assert reading.table.drop(differ).equals(lines.table.drop(differ))
+    assert [(each.line, each.reason) for each in reading.rejected] == [
+        (4, "messages is a number, not a list of turns")
+    ]
 
 
 def test_row_of_ten_megabytes_is_read(tmp_path):
@@ -201,8 +266,8 @@ def test_row_of_ten_megabytes_is_read(tmp_path):
     assert reading.table["n_chars"].to_list() == [len(long) + 2, 7]
 
 
-def test_rows_beyond_one_chunk_keep_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("trajweight.reading._CHUNK_ROWS", 3)
+def test_rows_beyond_one_batch_keep_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("trajweight.rowreader._BATCH_ROWS", 3)
 
     reading = read_rows(tmp_path, *(row(id=i) for i in range(10)))
 
@@ -238,6 +303,7 @@ def test_broken_line_is_named_by_number_and_the_rest_is_read(tmp_path):
         "line": 3,
         "reason": rejection.reason,
         "text": broken,
+        "row": 2,
     }
     assert "not JSON" in rejection.reason
     assert "column 15" in rejection.reason
@@ -603,3 +669,138 @@ def test_table_survives_parquet(tmp_path):
     back = pl.read_parquet(tmp_path / "t.parquet").row(0, named=True)
 
     assert original_row(back) == row(x=2**70)
+
+
+# Into a folder
+
+
+def read_to(folder: Path, *paths: Path, jobs: int = 1, **labels: Any) -> Account:
+    folder.mkdir()
+    return read_into(
+        Storage(folder),
+        paths,
+        labels=OriginLabels(**labels),
+        layout=Layout(),
+        progress=Progress(),
+        jobs=jobs,
+    )
+
+
+def several_files(tmp_path: Path) -> list[Path]:
+    """Files that need each other: repeated ids, a family over two files, a shared opening."""
+    child = row(id="twice", parent_id="root")
+    same = [row(id="twice"), child, "broken", row(tools=[{"name": "f"}])]
+    other = [row(id="root", origin="real"), row(id="twice"), *[asking(f"{i}") for i in range(20)]]
+    return [
+        write(tmp_path / "a.jsonl", *same),
+        write(tmp_path / "empty.jsonl"),
+        write(tmp_path / "b.jsonl", *other, "{}", row(reward="high")),
+    ]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_a_folder_holds_what_would_be_in_memory(tmp_path, monkeypatch):
+    paths = several_files(tmp_path)
+    expected = read(*paths, real_sources=frozenset({"gone"}))
+    monkeypatch.setattr("trajweight.rowreader._BATCH_ROWS", 3)
+    monkeypatch.setattr("trajweight.storage._PART_ROWS", 5)
+    monkeypatch.setattr("trajweight.storage._TABLE_ROWS", 4)
+
+    account = read_to(tmp_path / "run", *paths, real_sources=frozenset({"gone"}))
+
+    found = pl.concat(Storage(tmp_path / "run").batches(*TEXT_COLUMNS))
+    assert found.equals(expected.table)
+    lines = (tmp_path / "run" / "rejected.jsonl").read_bytes().splitlines()
+    assert [json.loads(line) for line in lines] == [r.as_dict() for r in expected.rejected]
+    assert account.first_rejected == expected.rejected[0]
+    assert account.notes == expected.notes
+    assert account.inputs == expected.inputs
+    assert (account.n_read, account.n_kept) == (expected.n_read, len(expected.table))
+    assert account.n_read == account.n_kept + account.n_rejected
+    assert len(list((tmp_path / "run" / "conversations").iterdir())) > 2
+
+
+def test_what_is_written_does_not_depend_on_how_many_processes_read(tmp_path, monkeypatch):
+    paths = several_files(tmp_path)
+    monkeypatch.setattr("trajweight.reading._GROUP_BYTES", 1)  # a file a process
+
+    accounts = [read_to(tmp_path / f"{jobs}", *paths, jobs=jobs) for jobs in (1, 3)]
+
+    assert accounts[0] == accounts[1]
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
+    assert "conversations/00001-00000.parquet" in bytes_of(tmp_path / "1")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_reading_that_fails_leaves_no_texts_behind(tmp_path, monkeypatch, jobs):
+    monkeypatch.setattr("trajweight.reading._GROUP_BYTES", 1)
+    good = write(tmp_path / "good.jsonl", row())
+    unknown = write(tmp_path / "unknown.jsonl", {"a": 1})
+
+    with pytest.raises(DataError, match=r"unknown\.jsonl.*no known format"):
+        read_to(tmp_path / "run", good, unknown, good, jobs=jobs)
+
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_an_interruption_while_reading_leaves_no_texts_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("trajweight.rowreader._BATCH_ROWS", 1)
+    monkeypatch.setattr("trajweight.storage._PART_ROWS", 1)
+    path = write(tmp_path / "data.jsonl", *[row()] * 200)
+    written = []
+
+    class Impatient(Progress):
+        def advance(self, units: int = 1, **facts: float) -> None:
+            written.extend((tmp_path / "run" / "conversations").iterdir())
+            raise KeyboardInterrupt
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        read_into(
+            Storage(tmp_path / "run"),
+            [path],
+            labels=OriginLabels(),
+            layout=Layout(),
+            progress=Impatient(),
+        )
+
+    assert written
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from trajweight import storage
+from trajweight.config import DataConfig
+from trajweight.job import ingest
+from trajweight.progress import Progress
+
+storage._PART_BYTES = 4 << 20
+ingest(DataConfig(paths=(sys.argv[1],)), Path(sys.argv[2]), force=False, progress=Progress())
+heavy = {"torch", "transformers", "peft", "datasets", "sklearn", "matplotlib"} & set(sys.modules)
+status = Path("/proc/self/status").read_text()
+print(int(status.partition("VmHWM:")[2].split()[0]) // 1024, *heavy)
+"""
+
+
+# The peak of getrusage would be that of this process, if it is larger.
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells the peak on Linux only")
+def test_memory_does_not_grow_with_the_file_and_no_heavy_library_is_loaded(tmp_path):
+    text = " ".join(f"word{i}" for i in range(5000))
+    lines = [json.dumps(asking(f"{i} {text}")) + "\n" for i in range(50)]  # two megabytes
+    peaks = []
+    for n in (8, 40):
+        path = tmp_path / f"{n}.jsonl"
+        path.write_text("".join(lines * n))
+        command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / f"run{n}")]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        assert said[1:] == []
+        peaks.append(int(said[0]))
+
+    assert peaks[1] < peaks[0] + 20  # megabytes, for 64 more of them read
+    assert peaks[1] < 400

@@ -11,7 +11,7 @@ import torch
 
 from tests.runs import make_run, row
 from trajweight.errors import ConfigError, DataError, RunError
-from trajweight.manifest import PACKAGES, input_facts, manifest_facts, now
+from trajweight.manifest import PACKAGES, SCHEMA_VERSION, input_facts, manifest_facts, now
 from trajweight.run import RUN_FILES, create_run, load_run, write_parquet
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     tensors = {"linear.weight": torch.arange(6.0).reshape(2, 3).T, "bias": torch.ones(1).bfloat16()}
     run.save_table("features", table)
     run.save_head(tensors, {"width": 3})
-    run.save_report({"schema_version": "1.0", "loss": float("nan")})
+    run.save_report({"schema_version": SCHEMA_VERSION, "loss": float("nan")})
     run.save_config("seed = 1\n")
     run.append_trace({"step": 1})
     run.append_trace({"step": 2})
@@ -53,7 +53,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     assert pieces.n_chunks() == 2
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
     metadata = pl.read_parquet_metadata(tmp_path / "1.parquet")
-    assert metadata["trajweight.schema_version"] == "1.0"
+    assert metadata["trajweight.schema_version"] == SCHEMA_VERSION
 
 
 def test_the_same_run_twice_gives_the_same_weights_file_and_head(tmp_path: Path) -> None:
@@ -115,6 +115,10 @@ def test_force_removes_the_files_of_the_old_run_and_no_others(tmp_path: Path) ->
     for name in RUN_FILES[1:]:
         (tmp_path / name).write_text("old")
     (tmp_path / ".weights.parquet.0a1b.part").write_text("half")
+    (tmp_path / "conversations").mkdir()
+    (tmp_path / "conversations" / "00000-00000.parquet").write_text("old")
+    (tmp_path / "conversations" / ".00000-00001.parquet.0a1b2c3d.part").write_text("half")
+    (tmp_path / ".trajectories.parquet.000000000001.part").write_text("waiting")
     (tmp_path / "notes.txt").write_text("mine")
     run.save_manifest({"old": True})
 
@@ -184,9 +188,14 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "message"),
-    [("2.0", "reads up to 1.0"), ("x", "which is none"), (None, "which is none")],
+    [
+        ("3.0", "reads up to 2.0"),
+        ("1.0", "has the schema version 1.0; this trajweight reads 2.0"),
+        ("x", "which is none"),
+        (None, "which is none"),
+    ],
 )
-def test_a_newer_or_unknown_schema_is_refused(tmp_path: Path, version, message) -> None:
+def test_another_or_unknown_schema_is_refused(tmp_path: Path, version, message) -> None:
     run = create_run(tmp_path / "run", force=False)
     manifest = run.manifest() | {"schema_version": version}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
@@ -197,9 +206,9 @@ def test_a_newer_or_unknown_schema_is_refused(tmp_path: Path, version, message) 
 
 def test_a_newer_minor_schema_is_read(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", force=False)
-    run.save_manifest({"schema_version": "1.9"})
+    run.save_manifest({"schema_version": "2.9"})
 
-    assert load_run(tmp_path / "run").manifest()["schema_version"] == "1.9"
+    assert load_run(tmp_path / "run").manifest()["schema_version"] == "2.9"
 
 
 def test_a_run_that_broke_off_says_so(tmp_path: Path) -> None:
