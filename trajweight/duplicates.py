@@ -2,28 +2,33 @@
 
 The search is exact: an index from each run of words to the left rows that hold it gives, for
 every right row, the size of its overlap with every left row at once. No pair is missed, and
-none is reported that is not a near copy.
+none is reported that is not a near copy. Its time grows with the product of both sides; see
+`sketches` for many rows on both.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from trajweight.errors import ConfigError
 from trajweight.jsontext import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 SHINGLE_WORDS: Final = 5
 DEFAULT_THRESHOLD: Final = 0.8
 #: From this many rows on, a shingle in more than half of them is boilerplate.
 BOILERPLATE_ROWS: Final = 20
+#: So many rows, evenly spaced, tell what is boilerplate where there are more.
+BOILERPLATE_SAMPLE: Final = 2048
 
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it loses no bits
 
@@ -54,7 +59,7 @@ def exact_duplicates(left: Sequence[str], right: Sequence[str]) -> list[Pair]:
 
 
 def near_duplicates(
-    left_texts: Iterable[str], right_texts: Iterable[str], *, threshold: float = DEFAULT_THRESHOLD
+    left_texts: Sequence[str], right_texts: Sequence[str], *, threshold: float = DEFAULT_THRESHOLD
 ) -> list[Pair]:
     """All pairs of a left and a right text whose word 5-shingles are alike.
 
@@ -65,7 +70,7 @@ def near_duplicates(
 
     Args:
         left_texts: One text a row, see ``comparable_text``. The smaller side is best.
-        right_texts: The other side; read once, so it may be a generator.
+        right_texts: The other side; it is held one text at a time.
         threshold: Least Jaccard similarity |a & b| / |a | b|, in (0, 1].
 
     Returns:
@@ -74,21 +79,85 @@ def near_duplicates(
     Raises:
         ConfigError: If the threshold is not in (0, 1].
     """
+    check_threshold(threshold)
+    if not left_texts or not right_texts:
+        return []
+    common = boilerplate(left_texts, right_texts)
+    index = Index.of([shingles_of(text, common) for text in left_texts])
+    pairs = [
+        Pair(i, j, similarity)
+        for j, text in enumerate(right_texts)
+        for i, similarity in index.alike(shingles_of(text, common), threshold)
+    ]
+    return sorted(pairs)
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a likeness that no pair or every pair has.
+
+    Raises:
+        ConfigError: If it is not in (0, 1].
+    """
     if not 0.0 < threshold <= 1.0:
         msg = f"near-duplicate threshold is {threshold}; it must be above 0 and at most 1"
         raise ConfigError(msg)
-    left = [_shingles(text) for text in left_texts]
-    right = [_shingles(text) for text in right_texts]
-    if not left or not right:
-        return []
-    common = _boilerplate([*left, *right])
-    index = _Index.of([_without(one, common) for one in left])
-    pairs = [
-        Pair(i, j, similarity)
-        for j, one in enumerate(right)
-        for i, similarity in index.alike(_without(one, common), threshold)
-    ]
-    return sorted(pairs)
+
+
+def shingles_of(text: str, common: Shingles | None = None) -> Shingles:
+    """The runs of five words of a text as sorted 64-bit numbers, each once.
+
+    Args:
+        text: The text.
+        common: Sorted shingles to leave out.
+    """
+    # Two unequal runs get one number with a chance of about 1 in 2**64.
+    words = np.fromiter(
+        map(xxh3_64_intdigest, text.lower().encode(errors="surrogatepass").split()), np.uint64
+    )
+    if not len(words):
+        return words
+    if len(words) < SHINGLE_WORDS:
+        words = np.append(words, np.zeros(SHINGLE_WORDS - len(words), np.uint64))
+    n = len(words) - SHINGLE_WORDS + 1
+    numbers = words[:n].copy()
+    for step in range(1, SHINGLE_WORDS):
+        numbers = numbers * _MULTIPLIER + words[step : step + n]
+    numbers = np.unique(numbers)
+    return numbers if common is None else _without(numbers, common)
+
+
+def similarity_of(one: Shingles, other: Shingles) -> float:
+    """Jaccard similarity of two sorted sets; 0 where both are empty."""
+    if not len(one) or not len(other):
+        return 0.0
+    at = np.minimum(np.searchsorted(other, one), len(other) - 1)
+    overlap = int(np.count_nonzero(other[at] == one))
+    return overlap / (len(one) + len(other) - overlap)
+
+
+def boilerplate(left_texts: Sequence[str], right_texts: Sequence[str]) -> Shingles:
+    """Shingles that count for nothing between two sides, see ``common_shingles``."""
+    n_left = len(left_texts)
+    return common_shingles(
+        left_texts[place] if place < n_left else right_texts[place - n_left]
+        for place in sampled(n_left + len(right_texts))
+    )
+
+
+def common_shingles(texts: Iterable[str]) -> Shingles:
+    """Shingles in more than half of the texts, sorted; none when there are few texts."""
+    sets = [shingles_of(text) for text in texts]
+    if len(sets) < BOILERPLATE_ROWS:
+        return np.empty(0, np.uint64)
+    keys, counts = np.unique(np.concatenate(sets), return_counts=True)
+    common: Shingles = keys[counts * 2 > len(sets)]
+    return common
+
+
+def sampled(n: int) -> list[int]:
+    """Which of n rows tell what is boilerplate: all, or of very many some, evenly spaced."""
+    places = np.linspace(0, n - 1, min(n, BOILERPLATE_SAMPLE)).astype(np.int64)
+    return [int(place) for place in np.unique(places)]
 
 
 def comparable_text(messages_json: str) -> str:
@@ -104,12 +173,38 @@ def comparable_text(messages_json: str) -> str:
     return "\n".join(parts)
 
 
+class Conversations(Sequence[str]):
+    """What rows say, made when it is asked for: all of it at once may be too much to hold."""
+
+    def __init__(self, messages: Sequence[str], rows: Sequence[int] | None = None) -> None:
+        """Of some of the rows, or of all.
+
+        Args:
+            messages: Canonical messages as JSON text, one entry a row of a table.
+            rows: Positions in it; None for all.
+        """
+        self._messages = messages
+        self._rows: Sequence[int] = range(len(messages)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return Conversations(self._messages, self._rows[place])
+        return comparable_text(self._messages[self._rows[place]])
+
+
 def _call_text(call: dict[str, Any]) -> str:
     return f"{call['name']} {encode(call['arguments'], sort_keys=True)}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Index:
+class Index:
     """The left sets, turned round: for each shingle the sets that hold it.
 
     Attributes:
@@ -125,7 +220,7 @@ class _Index:
     sizes: NDArray[np.int64]
 
     @classmethod
-    def of(cls, sets: Sequence[Shingles]) -> _Index:
+    def of(cls, sets: Sequence[Shingles]) -> Index:
         """The index of some sets."""
         sizes = np.array([len(one) for one in sets], np.int64)
         entries = np.concatenate(sets)  # (m,)
@@ -136,41 +231,22 @@ class _Index:
 
     def alike(self, one: Shingles, threshold: float) -> Iterator[tuple[int, float]]:
         """Left sets whose Jaccard similarity with this one reaches the threshold."""
+        similarity = self.similarities(one)
+        for i in np.flatnonzero(similarity >= threshold).tolist():
+            yield i, float(similarity[i])
+
+    def similarities(self, one: Shingles) -> NDArray[np.float64]:
+        """Jaccard similarity of every left set with this one. Shape (n_left,)."""
         at = np.searchsorted(self.keys, one)
         known = at[at < len(self.keys)]
         known = known[self.keys[known] == one[: len(known)]]  # both sorted: the tail is unknown
         counts = self.starts[known + 1] - self.starts[known]
         before = np.cumsum(counts) - counts
         places = np.repeat(self.starts[known] - before, counts) + np.arange(counts.sum())
-        overlap = np.bincount(self.holders[places], minlength=len(self.sizes))  # (n_left,)
-        similarity = overlap / np.maximum(self.sizes + len(one) - overlap, 1)
-        for i in np.flatnonzero(similarity >= threshold).tolist():
-            yield i, float(similarity[i])
-
-
-def _shingles(text: str) -> Shingles:
-    """The runs of five words of a text as sorted 64-bit numbers, each once."""
-    # Python's hash of a text differs between processes, but only equality matters here, and
-    # two unequal runs get one number with a chance of about 1 in 2**64.
-    words = np.fromiter(map(hash, text.lower().split()), np.int64).view(np.uint64)
-    if not len(words):
-        return words
-    if len(words) < SHINGLE_WORDS:
-        words = np.append(words, np.zeros(SHINGLE_WORDS - len(words), np.uint64))
-    n = len(words) - SHINGLE_WORDS + 1
-    numbers = words[:n].copy()
-    for step in range(1, SHINGLE_WORDS):
-        numbers = numbers * _MULTIPLIER + words[step : step + n]
-    return np.unique(numbers)
-
-
-def _boilerplate(sets: Sequence[Shingles]) -> Shingles:
-    """Shingles in more than half of the sets, sorted; none when there are few sets."""
-    if len(sets) < BOILERPLATE_ROWS:
-        return np.empty(0, np.uint64)
-    keys, counts = np.unique(np.concatenate(sets), return_counts=True)
-    common: Shingles = keys[counts * 2 > len(sets)]
-    return common
+        overlap = np.bincount(self.holders[places], minlength=len(self.sizes))
+        similarities: NDArray[np.float64]
+        similarities = overlap / np.maximum(self.sizes + len(one) - overlap, 1)
+        return similarities
 
 
 def _without(one: Shingles, common: Shingles) -> Shingles:

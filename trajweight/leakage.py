@@ -13,15 +13,20 @@ import polars as pl
 
 from trajweight.duplicates import (
     DEFAULT_THRESHOLD,
-    comparable_text,
+    Conversations,
+    Pair,
     exact_duplicates,
     near_duplicates,
 )
+from trajweight.sketches import is_available, sketched_duplicates, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trajweight.trajectory import Split
+
+#: Pairs of a held-out and a training row up to which all are compared.
+MOST_PAIRS: Final = 500_000_000
 
 #: The splits that judge.
 HELD_OUT: Final[tuple[Split, ...]] = ("validation", "dev", "test")
@@ -105,11 +110,7 @@ def copy_reasons(rows: Rows, splits: Sequence[Split], threshold: float) -> dict[
         other = held[pair.left]
         said = f"exact copy of {splits[other]} row {rows.ids[other]}"
         reasons.setdefault(train[pair.right], said)
-    near = near_duplicates(
-        (comparable_text(rows.messages[i]) for i in held),
-        (comparable_text(rows.messages[i]) for i in train),
-        threshold=threshold,
-    )
+    near = _near(rows, held, train, threshold)
     for pair in sorted(near, key=lambda pair: (-pair.similarity, pair.left)):
         other = held[pair.left]
         said = (
@@ -117,6 +118,16 @@ def copy_reasons(rows: Rows, splits: Sequence[Split], threshold: float) -> dict[
         )
         reasons.setdefault(train[pair.right], said)
     return reasons
+
+
+def search_notes(*, n_held: int, n_train: int, threshold: float = DEFAULT_THRESHOLD) -> list[str]:
+    """How near copies of held-out rows are searched, where that is not by comparing all pairs."""
+    if n_held * n_train <= MOST_PAIRS:
+        return []
+    rows = f"near copies of {n_held} held-out rows among {n_train} training rows"
+    if is_available():
+        return [f"{rows}: {told(threshold)}"]
+    return [f"{rows}: all pairs are compared; pip install 'trajweight[dedup]' makes this faster"]
 
 
 def relatives(
@@ -146,12 +157,7 @@ def relatives(
     for others in (real, synthetic):
         # Real rows by themselves, so that none counts twice in what is held to be boilerplate.
         same = exact_duplicates([rows.hashes[i] for i in real], [rows.hashes[i] for i in others])
-        alike = near_duplicates(
-            (comparable_text(rows.messages[i]) for i in real),
-            (comparable_text(rows.messages[i]) for i in others),
-            threshold=threshold,
-        )
-        for pair in [*same, *alike]:
+        for pair in [*same, *_near(rows, real, others, threshold)]:
             found[others[pair.right]].add(real[pair.left])
     return {
         rows.ids[i]: frozenset(rows.ids[j] for j in related - {i})
@@ -198,6 +204,14 @@ def foreign_reasons(
         rows.ids[i]: f"{reason}, which the trained run held out"
         for i, reason in sorted(reasons.items())
     }
+
+
+def _near(rows: Rows, left: Sequence[int], right: Sequence[int], threshold: float) -> list[Pair]:
+    """Near copies between two sides; by sketches where there are too many pairs to compare all."""
+    is_large = len(left) * len(right) > MOST_PAIRS
+    search = sketched_duplicates if is_large and is_available() else near_duplicates
+    texts = (Conversations(rows.messages, side) for side in (left, right))
+    return search(*texts, threshold=threshold)
 
 
 def _parent_reasons(held: pl.DataFrame, children: set[str], rows: Rows) -> dict[int, str]:

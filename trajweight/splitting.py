@@ -22,6 +22,7 @@ from trajweight.leakage import (
     copy_reasons,
     family_reasons,
     group_reasons,
+    search_notes,
     shared_task_note,
 )
 from trajweight.trajectory import SPLITS, Split
@@ -161,6 +162,8 @@ def split(
     reasons = family_reasons(rows, splits, families) | group_reasons(rows, splits)
     notes += shared_task_note(rows, splits)
     _exclude(splits, reasons)
+    n_held = sum(name in HELD_OUT for name in splits)
+    notes += search_notes(n_held=n_held, n_train=splits.count("train"), threshold=threshold)
     copies = copy_reasons(rows, splits, threshold)
     _exclude(splits, copies)
     reasons |= copies

@@ -7,7 +7,8 @@ again and must spell what the turn says.
 
 A trajectory that is too long loses whole turns after its opening (everything before the first
 reply, which states the task). The first reply after the gap stays as context but is no target: it
-answers something that is no longer there.
+answers something that is no longer there. Nor is a reply that may not be trained on, such as a
+copied one, which stays as context too.
 """
 
 from __future__ import annotations
@@ -117,16 +118,19 @@ def encode(
         TemplateError: If the chat template gives no mask that can be trusted.
     """
     chat_format = chat_format or probe(tokenizer)
-    replies = [place for place, turn in enumerate(trajectory.turns) if turn.role == "assistant"]
-    if not any(_says_something(trajectory.turns[place]) for place in replies):
-        return Unusable("no assistant turn says anything" if replies else "no assistant turn")
-    turns = list(enumerate(trajectory.turns))[: replies[-1] + 1]
+    if reason := _nothing_to_learn(trajectory.turns):
+        return Unusable(reason)
+    trained = [place for place, turn in enumerate(trajectory.turns) if _is_target(turn)]
+    turns = list(enumerate(trajectory.turns))[: trained[-1] + 1]
+    replies = [place for place, turn in turns if turn.role == "assistant"]
+    untrained = frozenset(replies).difference(trained)
 
     def look(some: _Turns) -> _Window:
         _require_unicode(some)
         rendering = render_spans(some, trajectory.tools, tokenizer, chat_format)
         n_hidden = _count_hidden(rendering, trajectory, chat_format)
-        return _Window(rendering, mask_rendering(rendering, tokenizer, chat_format), n_hidden)
+        masked = mask_rendering(rendering, tokenizer, chat_format)
+        return _Window(rendering, masked, n_hidden, untrained)
 
     try:
         row = _within(look, turns, replies, max_tokens)
@@ -143,11 +147,19 @@ def encode(
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Some turns of a trajectory, rendered and masked."""
+    """Some turns of a trajectory, rendered and masked.
+
+    Attributes:
+        rendering: Their text.
+        masked: Their tokens; every reply has its own.
+        n_hidden: Turns whose text is not shown.
+        untrained: Replies that may not be trained on.
+    """
 
     rendering: Rendering
     masked: Masked
     n_hidden: int
+    untrained: frozenset[int]
 
     def __len__(self) -> int:
         return len(self.masked.ids)
@@ -160,7 +172,8 @@ class _Window:
 
     def encoded(self, *, context_only: int = -1, n_dropped_turns: int = 0) -> Encoded:
         """As a result, with the tokens of turn ``context_only`` no targets."""
-        turns = [-1 if turn == context_only else turn for turn in self.masked.turn_of_token]
+        context = self.untrained | {context_only}
+        turns = [-1 if turn in context else turn for turn in self.masked.turn_of_token]
         return Encoded(
             input_ids=self.masked.ids,
             assistant_mask=[turn >= 0 for turn in turns],
@@ -243,6 +256,22 @@ def _count_hidden(rendering: Rendering, trajectory: Trajectory, chat_format: Cha
     return n_hidden
 
 
+def _nothing_to_learn(turns: Sequence[Turn]) -> str:
+    """Why a trajectory has no target; empty when it has one."""
+    said = [turn for turn in turns if turn.role == "assistant"]
+    if not said:
+        return "no assistant turn"
+    if not any(map(_says_something, said)):
+        return "no assistant turn says anything"
+    if not any(_is_target(turn) and _says_something(turn) for turn in said):
+        return "no assistant turn that may be trained on says anything"
+    return ""
+
+
+def _is_target(turn: Turn) -> bool:
+    return turn.role == "assistant" and turn.is_trained
+
+
 def _says_something(turn: Turn) -> bool:
     return bool(turn.content.strip() or turn.tool_calls or turn.reasoning.strip())
 
@@ -287,6 +316,9 @@ def _notes(
             not row.is_joint and not row.n_control_strings for row in encoded
         ),
         "turns after the last reply: left out": sum(row.n_trailing_turns > 0 for row in encoded),
+        "replies that may not be trained on: context only": sum(
+            any(turn.role == "assistant" and not turn.is_trained for turn in row) for row in turns
+        ),
         f"longer than {max_tokens} tokens: {sum(lost)} whole turns left out after the opening": len(
             lost
         ),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from tests.trajweight.test_duplicates import slow_near_duplicates
 from tests.trajweight.test_splitting import a_row, a_table, real, synthetic, unlike
+from trajweight import leakage
 from trajweight.duplicates import comparable_text
 from trajweight.leakage import relatives
+from trajweight.splitting import split
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_rows_of_a_group_belong_with_its_real_rows_and_not_with_the_synthetic_ones() -> None:
@@ -70,3 +76,44 @@ def test_the_order_of_rows_and_their_splits_have_no_influence() -> None:
     shuffled = table.sample(fraction=1, shuffle=True, seed=3).with_columns(split=pl.lit("dev"))
 
     assert relatives(table) == relatives(shuffled) == {"s001": {"r002"}}
+
+
+def likened(n: int) -> pl.DataFrame:
+    """Real rows, and synthetic ones of which every other one nearly copies one of them."""
+    rows = [*real(n), *synthetic(n)]
+    for place, row in enumerate(rows[n::2]):
+        words = unlike(rows[place]["traj_id"]).split()
+        rows[n + 2 * place] = a_row(row["traj_id"], row["origin"], " ".join([*words[:-1], "new"]))
+    return a_table(rows)
+
+
+def test_sketches_exclude_what_the_comparison_of_all_pairs_excludes_and_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = likened(40)
+    plain, found = split(table, seed=0, threshold=0.5), relatives(table, threshold=0.5)
+
+    monkeypatch.setattr(leakage, "MOST_PAIRS", 0)
+    sketched = split(table, seed=0, threshold=0.5)
+
+    assert [each.as_dict() for each in sketched.exclusions] == [
+        each.as_dict() for each in plain.exclusions
+    ]
+    assert any("near copy of" in each.reason for each in plain.exclusions)
+    assert relatives(table, threshold=0.5) == found
+    (told,) = set(sketched.notes) - set(plain.notes)
+    assert told.startswith("near copies of 27 held-out rows among 53 training rows: found by MinH")
+
+
+def test_without_the_library_all_pairs_are_compared_and_the_faster_way_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = likened(30)
+    plain = split(table, seed=0)
+
+    monkeypatch.setattr(leakage, "MOST_PAIRS", 0)
+    monkeypatch.setattr(leakage, "is_available", lambda: False)
+    without = split(table, seed=0)
+
+    assert without.exclusions == plain.exclusions
+    assert any("pip install 'trajweight[dedup]'" in note for note in without.notes)

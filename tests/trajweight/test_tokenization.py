@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -312,6 +313,75 @@ def test_a_row_with_nothing_to_learn_is_unusable_with_the_reason(turns, reason):
 
     assert isinstance(row, Unusable)
     assert reason in row.reason
+
+
+def shown_only(trajectory: Trajectory, *places: int) -> Trajectory:
+    turns = (
+        replace(turn, is_trained=place not in places) for place, turn in enumerate(trajectory.turns)
+    )
+    return replace(trajectory, turns=tuple(turns))
+
+
+@settings(max_examples=60, deadline=None)
+@given(conversations(), st.data())
+def test_a_reply_that_may_not_be_trained_on_changes_no_token_and_loses_its_targets(
+    trajectory, data
+):
+    replies = [n for n, turn in enumerate(trajectory.turns) if turn.role == "assistant"]
+    # the last reply stays, since what follows the last target is left out
+    copied = data.draw(st.sets(st.sampled_from(replies[:-1]))) if replies[1:] else set()
+    plain = encoded(trajectory)
+
+    row = encoded(shown_only(trajectory, *copied))
+
+    expected = [-1 if turn in copied else turn for turn in plain.turn_of_token]
+    assert row.input_ids == plain.input_ids
+    assert row.turn_of_token == expected
+    assert row.assistant_mask == [turn >= 0 for turn in expected]
+
+
+def test_turns_after_the_last_reply_that_may_be_trained_on_are_left_out():
+    trajectory = talk(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+
+    row = encoded(shown_only(trajectory, 3))
+
+    assert row.input_ids == encoded(talk(("user", "a"), ("assistant", "b"))).input_ids
+    assert row.n_trailing_turns == 2
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        (("user", "a"), ("assistant", "b")),
+        (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", " \n")),
+    ],
+    ids=["all copied", "the others silent"],
+)
+def test_a_row_whose_replies_may_not_be_trained_on_is_unusable_with_the_reason(turns):
+    row = encode(shown_only(talk(*turns), 1), TINY, max_tokens=LONG)
+
+    assert row == Unusable("no assistant turn that may be trained on says anything")
+
+
+@pytest.mark.parametrize("max_tokens", range(45, 140, 5))
+def test_over_long_rows_with_copied_replies_keep_a_target(max_tokens):
+    trajectory = chat_of(8)
+    copied = range(2, 12, 2)
+    plain = encoded(trajectory, max_tokens=max_tokens)
+
+    row = encoded(shown_only(trajectory, *copied), max_tokens=max_tokens)
+
+    assert row.input_ids == plain.input_ids
+    assert set(row.turn_of_token) - {-1} == set(plain.turn_of_token) - {-1, *copied}
+    assert max(row.turn_of_token) == 16
+
+
+def test_replies_that_are_context_only_are_told_with_their_count():
+    rows = [chat_of(2), shown_only(chat_of(2), 2)]
+
+    result = encode_all(rows, TINY, max_tokens=LONG, progress=Progress())
+
+    assert "replies that may not be trained on: context only (1 of 2 trajectories)" in result.notes
 
 
 def test_what_a_template_refuses_is_unusable_in_its_own_words():
