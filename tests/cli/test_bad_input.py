@@ -81,15 +81,33 @@ def test_a_missing_file_is_an_input_error_and_leaves_nothing(
 
 
 @both
-def test_a_folder_is_an_input_error_and_the_hint_names_its_files(
+def test_a_folder_without_files_to_read_is_an_input_error_that_names_what_it_has(
     tmp_path: Path, run: Path, command: str
 ) -> None:
+    (tmp_path / "notes.md").touch()
+
     said = ends(tmp_path, run, command)
 
     assert said.code == 3
-    assert "is a folder" in said.err
-    assert str(tmp_path / "*.jsonl") in said.err
+    assert f"error: {tmp_path}: holds no file to read" in said.err
+    assert "notes.md" in said.err
+    assert ".jsonl" in said.err
     assert not run.exists()
+
+
+@both
+def test_a_file_of_a_kind_that_is_not_read_is_an_input_error_and_leaves_nothing(
+    path: Path, run: Path, command: str
+) -> None:
+    for data, name in (("{}".encode("utf-16"), "UTF-16"), (b"PK\x05\x06" + bytes(18), "zip")):
+        path.write_bytes(data)
+
+        said = ends(path, run, command)
+
+        assert said.code == 3
+        assert f"error: {path}: " in said.err
+        assert name in said.err
+        assert not run.exists()
 
 
 def test_without_real_rows_every_weight_is_one_and_a_warning_says_so(path: Path, run: Path) -> None:
@@ -226,7 +244,7 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(
 
 @both
 def test_where_no_row_can_be_used_all_are_kept_apart(path: Path, run: Path, command: str) -> None:
-    path.write_text("[1]\nnothing\n".replace("[1]", '"x"'))
+    path.write_text('{"messages": 3}\n{"messages": []}\n')
 
     said = ends(path, run, command)
 

@@ -68,7 +68,7 @@ def test_json_is_all_that_stdout_carries(
 
     found = json.loads(capsys.readouterr().out)
     assert found == {
-        "schema_version": "1.0",
+        "schema_version": "2.0",
         "command": "score",
         "status": "ok",
         "inputs": [str(tmp_path)],

@@ -9,7 +9,7 @@ from tests.commands import call
 from trajweight.cli._options import SETTINGS
 from trajweight.config import RunConfig
 
-COMMANDS = ("score", "export-weights", "report", "ingest", "train-bilevel")
+COMMANDS = ("score", "export-weights", "report", "inspect", "ingest", "train-bilevel")
 HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "matplotlib", "polars", "numpy")
 
 

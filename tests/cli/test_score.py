@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from trajweight.run import Run
 
 
+#: Of a run in whose rows nothing is odd.
+COUNTS: dict[str, Any] = {
+    "read": 3,
+    "kept": 2,
+    "rejected": 1,
+    "problems": {},
+    "repaired": {},
+    "non_finite": 0,
+    "duplicates": {"exact": 0, "exact_by_source": [], "near": None, "removed": 0},
+}
+
+
 @dataclass
 class Library:
     """Stands for the pipeline: remembers how it was called and gives back a finished run."""
@@ -46,7 +58,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     rows = [row(name, text=f"reply {name}") for name in names]
     run = make_run(tmp_path / "made", rows, {"s0": 1.0, "s1": 3.0})
     run.save_report(build_report(run, {"selected": "head", "outer_steps": 3}))
-    run.save_manifest({"counts": {"read": 3, "kept": 2, "rejected": 1}})
+    run.save_manifest({"counts": COUNTS})
     library = Library(run)
     stand_in = library.module()
     for name in ("job", "pipeline"):
@@ -187,4 +199,4 @@ def test_ingest_prints_counts_that_add_up_and_the_path(library: Library) -> None
 def test_ingest_prints_json(library: Library) -> None:
     found = call("ingest", "a.jsonl", "--json").object
 
-    assert found["metrics"] == {"read": 3, "kept": 2, "rejected": 1}
+    assert found["metrics"] == COUNTS

@@ -75,6 +75,12 @@ def test_the_settings_file_itself_may_come_from_the_environment(file: Path) -> N
         ("val", ["v.jsonl"]),
         ("real", ["a", "b"]),
         ("synthetic", ["c"]),
+        ("format", "sharegpt"),
+        ("map", ["reward=info.score", "messages=chat"]),
+        ("repair", True),
+        ("dedup", "near"),
+        ("max_row_bytes", 9),
+        ("limit", 4),
         ("real_share", 0.25),
         ("model", "tiny"),
         ("device", "cpu"),
@@ -92,9 +98,10 @@ def test_the_settings_file_itself_may_come_from_the_environment(file: Path) -> N
 def test_every_option_reaches_its_setting(option: str, value: Any) -> None:
     flag = f"--{option.replace('_', '-')}"
     each = value if isinstance(value, list) else [value]
+    words = (flag,) if value is True else (word for item in each for word in (flag, item))
     section, _, name = SETTINGS[option].partition(".")
 
-    found = printed("d.jsonl", *(word for item in each for word in (flag, item)))
+    found = printed("d.jsonl", *words)
 
     assert found["data"]["paths"] == ["d.jsonl"]
     assert found[section][name] == value
