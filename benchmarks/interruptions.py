@@ -33,7 +33,8 @@ FILES = [str(DATA / "real.jsonl"), str(DATA / "synthetic.jsonl")]
 #: What must be the same; manifest and report hold times.
 SAME = (
     *("weights.parquet", "head.safetensors", "head.json", "trace.jsonl", "features.parquet"),
-    *("trajectories.parquet", "excluded.jsonl", "rejected.jsonl", "config.toml"),
+    *("trajectories.parquet", "conversations/00000-00000.parquet"),
+    *("excluded.jsonl", "rejected.jsonl", "config.toml"),
 )
 #: What a run says first once its libraries are loaded.
 BEGINNING = "reading "

@@ -26,6 +26,8 @@ import polars as pl
 from bench import HERE, add_model_options, table, write
 from sklearn.metrics import roc_auc_score
 
+from trajweight.run import load_run
+
 sys.path.insert(0, str(HERE.parent / "sample_data"))
 
 import make
@@ -97,7 +99,7 @@ def measure(kind: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
 def judged(out: Path) -> dict[str, Any]:
     """What the run says, beside the quality that it never read."""
     report = json.loads((out / "report.json").read_text())
-    rows = pl.read_parquet(out / "trajectories.parquet").select("traj_id", "extra_json")
+    rows = load_run(out).trajectories("extra_json").select("traj_id", "extra_json")
     weights = pl.read_parquet(out / "weights.parquet").join(rows, on="traj_id")
     learned = weights.filter((pl.col("split") == "train") & (pl.col("origin") == "synthetic"))
     quality = [json.loads(text)["quality"] for text in learned["extra_json"]]

@@ -25,6 +25,7 @@ from typing import Any
 import polars as pl
 from sklearn.metrics import roc_auc_score
 
+from trajweight.run import load_run
 from trajweight.weights import effective_sample_size
 
 HERE = Path(__file__).parent
@@ -73,7 +74,7 @@ LEARNING = (
 
 def quality_of(out: Path) -> dict[str, Any]:
     """The weights of the synthetic training rows beside their true quality."""
-    rows = pl.read_parquet(out / "trajectories.parquet").select("traj_id", "extra_json")
+    rows = load_run(out).trajectories("extra_json").select("traj_id", "extra_json")
     weights = pl.read_parquet(out / "weights.parquet").filter(
         (pl.col("split") == "train") & (pl.col("origin") == "synthetic")
     )

@@ -81,7 +81,6 @@ def tell_run(
     surface: Surface,
     *,
     metrics: Mapping[str, Any],
-    report: Mapping[str, Any] | None = None,
 ) -> None:
     """End a command: the run's folder as the last line of the result, or the JSON object."""
     surface.print(f"Run: {run.folder}")
@@ -89,5 +88,4 @@ def tell_run(
         inputs=(*config.data.paths, *config.data.validation_paths),
         outputs={"run": run.folder},
         metrics=metrics,
-        **({} if report is None else {"report": report}),
     )

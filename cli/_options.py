@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from typer import Argument, Option
 
 from trajweight.config import (
+    DedupName,
     EstimatorName,
     HeadName,
     ObjectiveName,
@@ -26,6 +27,9 @@ DATA, OUTPUT, SELECTION = "Data", "Output", "Selection"
 _MODEL, _LEARNING, _COMMON = "Model", "Learning", "Every command"
 #: The order of the panels in help; what has none comes first.
 PANELS: Final = (DATA, OUTPUT, SELECTION, _MODEL, _LEARNING, _COMMON)
+
+#: What ``--map`` can say where to find; `trajweight.reading` is too much to import for a help text.
+MAPPED: Final = "id, source, origin, task, group, reward, success, messages or tools"
 
 ExportFormat = Literal["auto", "jsonl", "parquet", "datasets"]
 
@@ -101,6 +105,12 @@ class Data(Common):
         val: Files whose rows are real and held out.
         real: Sources whose rows are real.
         synthetic: Sources whose rows are synthetic.
+        format: Name of the format of every file.
+        map: Where rows say things.
+        repair: Mend what is odd.
+        dedup: Take out copies.
+        max_row_bytes: Rows of more are flagged.
+        limit: Rows to read of each file.
         config: A settings file.
         print_config: Print the resolved settings and end.
     """
@@ -109,7 +119,7 @@ class Data(Common):
         list[str] | None,
         Argument(
             metavar="PATHS",
-            help="Files of trajectories: JSONL or JSONL.gz, messages or ShareGPT, told by content.",
+            help="Files of trajectories, of any format known; what they are is told by content.",
         ),
     ] = None
     out: Annotated[
@@ -145,6 +155,73 @@ class Data(Common):
             "--synthetic",
             metavar="SOURCE",
             help="Source whose rows are synthetic, whatever they say; may be repeated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    format: Annotated[
+        str | None,
+        Option(
+            "--format",
+            envvar="TRAJWEIGHT_FORMAT",
+            show_envvar=False,
+            metavar="NAME",
+            help="Format of every file, such as messages or tau2; "
+            f"default {_DEFAULTS.data.format}: the first records of each file tell it.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    map: Annotated[
+        list[str] | None,
+        Option(
+            "--map",
+            metavar="WHAT=PATH",
+            help="Where rows say something, such as reward=info.score or messages=chat.turns; WHAT "
+            f"is {MAPPED}; may be repeated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    repair: Annotated[
+        bool | None,
+        Option(
+            "--repair",
+            metavar="",
+            help="Mend what is odd about rows where there is one plain remedy: results without "
+            "a call, repeated call ids, empty turns, user turns at the end, two turns of one "
+            "speaker. Without it they are flagged only; the row as it stood is always kept.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    dedup: Annotated[
+        DedupName | None,
+        Option(
+            "--dedup",
+            envvar="TRAJWEIGHT_DEDUP",
+            show_envvar=False,
+            help="Reject rows that copy another one: exact copies, or near ones too; the first is "
+            f"kept, a real one before synthetic ones; default {_DEFAULTS.data.dedup}: exact "
+            "copies are counted only.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    max_row_bytes: Annotated[
+        int | None,
+        Option(
+            "--max-row-bytes",
+            envvar="TRAJWEIGHT_MAX_ROW_BYTES",
+            show_envvar=False,
+            min=1,
+            metavar="N",
+            help=f"Flag rows of more bytes; default {_DEFAULTS.data.max_row_bytes}.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        Option(
+            "--limit",
+            min=1,
+            metavar="N",
+            help="Read at most N rows of each file, for a quick look; default all.",
             rich_help_panel=DATA,
         ),
     ] = None
@@ -409,6 +486,12 @@ SETTINGS: Final = {
     "val": "data.validation_paths",
     "real": "data.real_sources",
     "synthetic": "data.synthetic_sources",
+    "format": "data.format",
+    "map": "data.mapped",
+    "repair": "data.repair",
+    "dedup": "data.dedup",
+    "max_row_bytes": "data.max_row_bytes",
+    "limit": "data.limit",
     "real_share": "data.real_share",
     "model": "model.model",
     "device": "model.device",

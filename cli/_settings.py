@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from trajweight.cli._options import Data, Learning
 
 #: Options that say how to speak, not what to do.
-_BESIDE_RESUME: Final = {"resume", "as_json", "quiet", "debug"}
+_BESIDE_RESUME: Final = {
+    *("resume", "as_json", "quiet", "debug"),
+    *("fail_under_ess", "max_top1_mass"),
+}
 
 
 def resolve(chosen: Data) -> RunConfig:

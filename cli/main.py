@@ -7,10 +7,11 @@ import typer
 
 from trajweight import __version__
 from trajweight.cli._command import add_command
-from trajweight.cli._options import Data, Learning
+from trajweight.cli._options import Learning
 from trajweight.cli._shell import EXIT_CODES, Shell
 from trajweight.cli.export_weights import ExportWeights, export_weights
-from trajweight.cli.ingest import ingest
+from trajweight.cli.ingest import Ingest, ingest
+from trajweight.cli.inspect import Inspect, inspect
 from trajweight.cli.report import Report, report
 from trajweight.cli.score import Score, score
 from trajweight.cli.train_bilevel import train_bilevel
@@ -61,7 +62,7 @@ def main(
 ) -> None:
     """Learn how much each synthetic multi-turn trajectory should count, from a few real ones.
 
-    Begin with: trajweight score data.jsonl
+    Begin with: trajweight inspect data.jsonl, then trajweight score data.jsonl
     """
     if ctx.invoked_subcommand is None:
         sys.stdout.write(ctx.get_help())
@@ -71,5 +72,6 @@ def main(
 add_command(app, "score", Score, score)
 add_command(app, "export-weights", ExportWeights, export_weights)
 add_command(app, "report", Report, report)
-add_command(app, "ingest", Data, ingest)
+add_command(app, "inspect", Inspect, inspect)
+add_command(app, "ingest", Ingest, ingest)
 add_command(app, "train-bilevel", Learning, train_bilevel)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Option
 
 from trajweight.cli._console import visible
-from trajweight.cli._making import go_on, load_library, metrics_of, tell_run
+from trajweight.cli._gates import Gates, finish
+from trajweight.cli._making import go_on, load_library, metrics_of
 from trajweight.cli._options import DATA, Learning
 from trajweight.cli._settings import print_config, resolve, resume_folder, run_folder
 from trajweight.cli._stages import watching
@@ -30,7 +31,7 @@ _LEARNED_ONLY: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(Learning):
+class Score(Learning, Gates):
     """The options of ``score``.
 
     Attributes:
@@ -73,8 +74,17 @@ def score(chosen: Score, surface: "Surface", typed: "Typed") -> None:
         render(facts, surface.out)
         surface.print()
     surface.adopt(facts["warnings"])
-    tell_run(run, config, surface, metrics=metrics_of(facts), report=facts)
+    surface.print(f"Run: {run.folder}")
     surface.say(f"Next: trajweight export-weights {visible(str(run.folder))} --out train.jsonl")
+    finish(
+        chosen,
+        facts,
+        surface,
+        inputs=(*config.data.paths, *config.data.validation_paths),
+        outputs={"run": run.folder},
+        metrics=metrics_of(facts),
+        report=facts,
+    )
 
 
 def _scored(

@@ -44,7 +44,7 @@ def make_run(
     given = np.array(list(weights.values()))
     named = dict(zip(weights, (given / given.mean()).tolist(), strict=True))
     run = create_run(folder / "run", force=False)
-    run.save_table("trajectories", table)
+    run.save_trajectories(table)
     run.save_table("weights", weight_table(table, weights=named, real_weight=real_weight))
     if embeddings is not None:
         run.save_table("features", _features(table, embeddings))

@@ -26,20 +26,21 @@ ROOT = Path(__file__).parent.parent
 # and a line without bars belongs to all. A folder stands for all its modules. An import runs to a
 # lower floor or stays in its room, and never crosses to another wing.
 FLOORS = """
-9  cli
-8  pipeline
-7  job learning student verdict material objective choosing trained_head journal retraining folding
-7  tracking
-6                                           | bilevel outer contest warmup |
-5                                           | estimators inner             |
-4  features losses layout prefixes          |                              | analysis
-4                                           |                              | export selection
-3  reading table fields identity filefacts  | problem adamw reweighting    | run manifest
-3  splitting leakage duplicates             | returns                      |
-3  tokenization masking rendering messages chat_format encoded           | |
-3  models backbone devices embedded tiny    |                              |
-2  config trajectory weights formats containers records cache quiet processes checkpoint
-1  errors progress files jsontext stopwatch interruption
+10 cli
+9  pipeline
+8  job learning student verdict material objective choosing trained_head journal retraining folding
+8  tracking originals
+7                                           | bilevel outer contest warmup |
+6                                           | estimators inner             |
+5  features losses layout prefixes          |                              | analysis
+5  deduplication inputs                     |                              | export selection
+4  reading rowreader rows table survey      | problem adamw reweighting    | run manifest
+4  splitting leakage copies sketches        | returns                      |
+4  tokenization masking rendering messages chat_format encoded           | |
+4  models backbone devices embedded tiny    |                              |
+3  fields identity filefacts problems repair remains duplicates           | |
+2  config trajectory weights formats containers records cache quiet processes checkpoint storage
+1  errors progress files jsontext stopwatch interruption workers
 """
 WINGS = ("data", "maths", "results")
 
@@ -232,4 +233,6 @@ def test_the_wheel_puts_only_trajweight_into_site_packages(tmp_path: Path) -> No
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {module.replace(".", "/") for module in MODULES}
     built = {name.removesuffix(".py").removesuffix("/__init__") for name in names}
-    assert built == expected | {"trajweight/py.typed"}
+    page = {f"trajweight/analysis/page.{kind}" for kind in ("html", "css", "js")}
+    schema = {"trajweight/analysis/report.schema.json"}
+    assert built == expected | {"trajweight/py.typed"} | page | schema

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from trajweight.problems import CODES
+from trajweight.repair import REPAIRS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -62,5 +65,12 @@ def test_every_command_of_the_table_exists() -> None:
         cwd=ROOT,
     )
 
-    assert len(commands) == 5
+    assert len(commands) == 6
     assert all(f" {command} " in done.stdout for command in commands)
+
+
+def test_every_code_of_a_problem_is_told_with_what_repair_does() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| ([^|]+) \|$", README, flags=re.MULTILINE)
+
+    assert [code for code, _ in rows] == list(CODES)
+    assert {code for code, repair in rows if repair != "-"} == set(REPAIRS)

@@ -29,6 +29,7 @@ EstimatorName = Literal[
 ObjectiveName = Literal["imitate", "successful", "return-weighted"]
 PriorName = Literal["none", "rwr", "filtered"]
 TrackerName = Literal["none", "tensorboard", "trackio"]
+DedupName = Literal["none", "exact", "near"]
 HEADS: Final[tuple[str, ...]] = get_args(HeadName)
 ESTIMATORS: Final[tuple[str, ...]] = get_args(EstimatorName)
 
@@ -42,6 +43,12 @@ class DataConfig:
         validation_paths: Files whose rows are real and held out from training.
         real_sources: Sources whose rows are real, whatever the rows say.
         synthetic_sources: Sources whose rows are synthetic, whatever the rows say.
+        format: Name of the format of every file; by default each file's first records tell it.
+        mapped: Where rows say things, each as what=path, such as reward=info.score.
+        limit: Rows to read of each file; all by default.
+        repair: Mend what is odd about rows where there is one plain remedy.
+        dedup: Take out rows that copy another: none, exact ones, or near ones too.
+        max_row_bytes: Rows of more bytes are flagged.
         real_share: Share of the training mass that real rows keep; by default their share of the
             training rows.
         force: Learn weights with fewer validation trajectories than 20.
@@ -53,11 +60,21 @@ class DataConfig:
     validation_paths: tuple[str, ...] = ()
     real_sources: tuple[str, ...] = ()
     synthetic_sources: tuple[str, ...] = ()
+    format: str = "auto"
+    mapped: tuple[str, ...] = ()
+    limit: int | None = None
+    repair: bool = False
+    dedup: DedupName = "none"
+    max_row_bytes: int = 16_000_000
     real_share: float | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
         """Check what does not need the files."""
+        _require_one_of(self, "dedup", get_args(DedupName))
+        _require_positive(self, "max_row_bytes")
+        if self.limit is not None:
+            _require_positive(self, "limit")
         if self.real_share is not None and not 0 < self.real_share < 1:
             _refuse("real_share", self.real_share, "a share between 0 and 1")
 

@@ -26,7 +26,7 @@ from trajweight.manifest import SEMANTICS
 from trajweight.reading import original_row
 from trajweight.run import RUN_FILES, Run, write_parquet
 from trajweight.selection import Filters, reasons_left_out
-from trajweight.trajectory import ORIGINS
+from trajweight.trajectory import ORIGINS, TEXT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,7 +128,7 @@ def export_weights(
 
 def _weighted_rows(run: Run) -> pl.DataFrame:
     """The trajectory table in its order with split and weight, after a check that both match."""
-    table, weights = run.table("trajectories"), run.table("weights")
+    table, weights = run.trajectories(*TEXT_COLUMNS), run.table("weights")
     told = weights.select("traj_id", "content_sha256", "split", "weight")
     rows = table.drop("split", "weight", strict=False).join(
         told, on=["traj_id", "content_sha256"], how="inner", maintain_order="left"
@@ -251,7 +251,8 @@ def _require_free(run: Run, out: Path, kind: str, rows: pl.DataFrame, *, force: 
     place = Path(os.path.realpath(out))
     own = {Path(os.path.realpath(run.folder / name)) for name in RUN_FILES}
     read = {Path(os.path.realpath(path)) for path in rows["origin_path"].unique().to_list()}
-    if place in own | {Path(os.path.realpath(run.folder))}:
+    texts = Path(os.path.realpath(run.storage.conversations))
+    if place in own | {Path(os.path.realpath(run.folder)), texts} or texts in place.parents:
         message = f"--out {out} is part of the run itself."
         raise ConfigError(message, hint="Give another --out.")
     if place in read:

@@ -1,35 +1,41 @@
 """A command at work on its run folder: reading, splitting, keeping account; no model yet.
 
+What needs torch is imported where it is used, since reading needs none.
+
 Whatever happens once the work has begun, the folder ends with a manifest that has its counts: a job
 that fails says so there, and what was read stays.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
-from trajweight.analysis.report import build_report
 from trajweight.config import MINIMUM_VALIDATION, DataConfig, ReturnsConfig, RunConfig
+from trajweight.deduplication import find_duplicates, take_out
 from trajweight.errors import ConfigError, DataError, RunError
 from trajweight.fields import PARENT_FIELD
+from trajweight.inputs import inputs_of, names_of_held, require_outside, require_unchanged
 from trajweight.interruption import Interrupted
-from trajweight.leakage import HELD_OUT, foreign_reasons
-from trajweight.manifest import input_facts, manifest_facts, now, standing_facts
-from trajweight.objective import beforehand, objective_of
+from trajweight.leakage import HELD_OUT, foreign_reasons, search_notes
+from trajweight.manifest import manifest_facts, now, standing_facts
+from trajweight.problems import CODES
 from trajweight.processes import ALONE, Processes
-from trajweight.reading import OriginLabels, Reading, read_trajectories
+from trajweight.reading import Account, Layout, OriginLabels, read_into
+from trajweight.rows import Treatment
 from trajweight.run import CONFIG, Run, create_run
 from trajweight.splitting import split
 from trajweight.stopwatch import Stopwatch
 from trajweight.weights import real_row_weight, weight_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from trajweight.progress import Progress
     from trajweight.reweighting import Prior
@@ -49,8 +55,20 @@ def ingest(
     force: bool,
     progress: Progress,
     argv: Sequence[str] = (),
+    jobs: int = 1,
 ) -> Run:
     """Read trajectories into a folder: the table, the rejected lines, the counts.
+
+    What is held in memory does not grow with the files, and no model's libraries are loaded.
+
+    Args:
+        config: What to read, and how.
+        out: The run's folder.
+        force: Take a folder that holds an older run.
+        progress: Told of every row and decision.
+        argv: The command line, for the manifest.
+        jobs: Processes that read at once. More than one make a program of their own of the one
+            that calls this, see `workers`; what is written is the same.
 
     Raises:
         DataError: If nothing could be kept; the rejected lines are written all the same.
@@ -59,13 +77,48 @@ def ingest(
     settings = RunConfig(data=config)
     job = Job.begin(settings, out, force=force, progress=progress, argv=argv, kind="ingested")
     with job.accounted():
-        job.read()
+        job.read(jobs=jobs)
     return job.run
+
+
+def rehearse(
+    config: DataConfig, *, progress: Progress, argv: Sequence[str] = (), jobs: int = 1
+) -> dict[str, Any]:
+    """Read as ``ingest`` does, and leave nothing behind.
+
+    What would be written goes to a folder for temporary files, which is removed.
+
+    Args:
+        config: See ``ingest``, as for the others.
+        progress: See there.
+        argv: See there.
+        jobs: See there.
+
+    Returns:
+        The counts that the manifest would have.
+
+    Raises:
+        DataError: See ``ingest``.
+    """
+    with TemporaryDirectory(prefix="trajweight-") as folder:
+        out = Path(folder) / "run"
+        settings = RunConfig(data=config)
+        job = Job.begin(settings, out, force=False, progress=progress, argv=argv, kind="ingested")
+        job.is_rehearsal = True
+        job.read(jobs=jobs)
+        return job.counts()
 
 
 @dataclass
 class Job:
-    """One command at work on its run folder; what it knows grows from step to step."""
+    """One command at work on its run folder; what it knows grows from step to step.
+
+    Attributes:
+        table: The trajectory table without its texts, from the splitting on.
+        is_rehearsal: Whether nothing stays of what is written.
+        found: What was seen of the rows: problems and repairs by code, numbers that were read as
+            null, copies.
+    """
 
     config: RunConfig
     run: Run
@@ -82,8 +135,11 @@ class Job:
     resumed: Sequence[str] = ()
     processes: Processes = ALONE
     n_read: int = 0
+    n_kept: int = 0
     n_rejected: int = 0
     has_told_few: bool = False
+    is_rehearsal: bool = False
+    found: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -97,21 +153,17 @@ class Job:
         kind: Kind = "learned",
         processes: Processes = ALONE,
     ) -> Job:
-        """Look at the inputs before touching the output, so that a typo costs nothing."""
-        inputs = _input_paths(config.data)
-        for path in inputs:
-            if not path.is_file():
-                what = "is a folder" if path.is_dir() else "does not exist"
-                hint = (
-                    f"Pass the files in it: {path}/*.jsonl" if path.is_dir() else "Check the path."
-                )
-                raise DataError(what, path=path, hint=hint)
-            if path.resolve().parent == out.resolve():
-                message = f"the input {path} lies in the run folder {out}"
-                raise ConfigError(message, hint="Give another --out.")
-        known = [input_facts(path) for path in inputs]
+        """Look at the inputs before touching the output, so that a typo costs nothing.
+
+        Raises:
+            DataError: If an input is not there, or cannot be read.
+            ConfigError: If ``out`` may not be used.
+        """
+        Layout.of(config.data.format, config.data.mapped)  # refused before anything is written
+        inputs = inputs_of(config.data)
+        require_outside(inputs, out)
         started = now()
-        facts = {"kind": kind, "argv": list(argv), "arguments": asdict(config), "inputs": known}
+        facts = {"kind": kind, "argv": list(argv), "arguments": asdict(config), "inputs": inputs}
         run = create_run(out, force=force, facts={"started": started, **facts})
         run.save_config(config.to_toml())
         return cls(
@@ -125,7 +177,7 @@ class Job:
             warnings=[],
             facts={},
             table=pl.DataFrame(),
-            inputs=known,
+            inputs=inputs,
             kind=kind,
             processes=processes,
         )
@@ -142,8 +194,7 @@ class Job:
         if told.get("kind") != "learned":
             message = "only a run that learns weights can be gone on with, and this is none"
             raise RunError(message, path=run.folder, hint=_START_OVER)
-        for was in told["inputs"]:
-            _require_unchanged(was)
+        require_unchanged(told["inputs"], config.data)
         run.remove_results()
         job = cls(
             config=config,
@@ -163,36 +214,72 @@ class Job:
         job.save_manifest("started")
         return job
 
-    def read(self) -> None:
-        """Read the files; every line is kept or in ``rejected.jsonl``."""
+    def read(self, *, jobs: int = 1) -> None:
+        """Read the files; every line is kept or in ``rejected.jsonl``.
+
+        Args:
+            jobs: Processes that read at once.
+        """
         data = self.config.data
         labels = OriginLabels(
             real_sources=frozenset(data.real_sources),
             synthetic_sources=frozenset(data.synthetic_sources),
             real_paths=tuple(Path(path) for path in data.validation_paths),
         )
-        paths = [Path(path) for path in data.paths]
         with self.stopwatch.stage("reading"):
-            reading = read_trajectories(paths, labels=labels, progress=self.progress)
-        self._keep(reading)
-
-    def _keep(self, reading: Reading) -> None:
-        self.table, self.n_read = reading.table, reading.n_read
-        self.n_rejected = len(reading.rejected)
-        self.run.save_rows("rejected", (each.as_dict() for each in reading.rejected))
-        self.run.save_table("trajectories", self.table)
-        self.say(reading.notes)
-        if reading.rejected:
-            first = reading.rejected[0]
-            self.warn(
-                f"{len(reading.rejected)} of {reading.n_read} rows rejected, the first at "
-                f"{first.path}:{first.line}: {first.reason}; all are in rejected.jsonl"
+            account = read_into(
+                self.run.storage,
+                [Path(path) for path in data.paths],
+                labels=labels,
+                layout=Layout.of(data.format, data.mapped),
+                treatment=Treatment(
+                    repair=data.repair, max_row_bytes=data.max_row_bytes, limit=data.limit
+                ),
+                progress=self.progress,
+                jobs=jobs,
             )
-        if self.table.is_empty():
-            message = f"none of the {reading.n_read} rows read can be used; see the reasons in"
-            place = self.run.folder / "rejected.jsonl"
-            message = f"{message} {place}"
+        self._take_account(account)
+        with self.stopwatch.stage("duplicates"):
+            self._look_for_duplicates()
+
+    def _take_account(self, account: Account) -> None:
+        self.n_read, self.n_rejected = account.n_read, account.n_rejected
+        self.n_kept, self.inputs = account.n_kept, account.inputs
+        self.found |= {"repaired": account.repaired, "non_finite": account.n_non_finite}
+        self.say(account.notes)
+        if account.first_rejected is not None:
+            first = account.first_rejected
+            self.warn(
+                f"{account.n_rejected} of {account.n_read} rows rejected, the first at "
+                f"{first.path}:{first.line}: {first.reason}"
+                + "; all are in rejected.jsonl"
+                * (not self.is_rehearsal)
+            )
+        if not account.n_kept:
+            message = f"none of the {account.n_read} rows read can be used"
+            if not self.is_rehearsal:
+                message += f"; see the reasons in {self.run.folder / 'rejected.jsonl'}"
             raise DataError(message, hint="Mend the rows, or pass other files.")
+
+    def _look_for_duplicates(self) -> None:
+        """Count the rows that copy others, and reject them where that was asked for."""
+        storage, dedup = self.run.storage, self.config.data.dedup
+        if dedup == "near":
+            self.progress.start("searching near copies")
+        found = find_duplicates(storage, near=dedup == "near")
+        gone = found.gone(dedup)
+        take_out(storage, gone)
+        self.n_kept -= len(gone)
+        self.n_rejected += len(gone)
+        if dedup == "near":
+            self.progress.finish()
+        self.say(found.notes(dedup))
+        self.found["duplicates"] = found.facts(dedup)
+        self.found["problems"] = _problem_counts(storage.rows())
+
+    def with_texts(self, *texts: str) -> pl.DataFrame:
+        """The table with some texts, which it does not hold by itself."""
+        return self.table.hstack(self.run.trajectories(*texts).select(texts))
 
     @contextmanager
     def accounted(self) -> Iterator[None]:
@@ -219,12 +306,12 @@ class Job:
         """Give every row its split."""
         with self.stopwatch.stage("splitting"):
             found = split(
-                self.table,
+                self.run.trajectories("messages_json"),
                 seed=self.config.seed,
                 minimum_validation=MINIMUM_VALIDATION,
-                validation_paths=frozenset(self.config.data.validation_paths),
+                validation_paths=names_of_held(self.config.data, self.inputs),
             )
-        self.table = found.table
+        self.table = found.table.drop("messages_json")
         self.say(found.notes)
         self.exclude({each.traj_id: each.reason for each in found.exclusions})
 
@@ -232,16 +319,21 @@ class Job:
         """Every row may be weighed, but for copies and relatives of what the run held out."""
         splits = trained.table("weights").select("traj_id", "split")
         splits = splits.filter(pl.col("split").is_in(HELD_OUT))
-        held = trained.table("trajectories").drop("split", strict=False).join(splits, on="traj_id")
+        known = trained.trajectories("messages_json").drop("split", strict=False)
+        held = known.join(splits, on="traj_id")
         with self.stopwatch.stage("splitting"):
-            reasons = foreign_reasons(held, self.table, parent_field=PARENT_FIELD)
-        self.table = self.table.with_columns(pl.lit("train").alias("split"))
+            new = self.run.trajectories("messages_json", "extra_json")
+            self.say(search_notes(n_held=held.height, n_train=new.height))
+            reasons = foreign_reasons(held, new, parent_field=PARENT_FIELD)
+        self.table = self.run.trajectories().with_columns(pl.lit("train").alias("split"))
         if reasons:
             self.say([f"{len(reasons)} rows excluded: like rows that the trained run held out"])
         self.exclude(reasons)
 
     def too_few_validation_rows(self) -> str:
         """Why no weights can be learned, or nothing when they can."""
+        from trajweight.objective import objective_of
+
         objective = objective_of(self.table, self.config.returns)
         found, rows = objective.n_outer, "real validation trajectories"
         if objective.name != "imitate":
@@ -284,6 +376,8 @@ class Job:
 
     def prior(self, returns: ReturnsConfig, *, floor: float) -> Prior | None:
         """What returns make of the synthetic training rows beforehand, in the table's order."""
+        from trajweight.objective import beforehand
+
         found = beforehand(self.table.filter(_is_learned()), returns, floor=floor)
         if found.remark:
             self.warn(found.remark)
@@ -292,16 +386,18 @@ class Job:
         return found.prior
 
     def _check_counts(self) -> None:
-        if self.n_read != self.table.height + self.n_rejected:
+        kept = self.table.height if self.table.columns else self.n_kept
+        if self.n_read != kept + self.n_rejected:
             message = (
-                f"{self.n_read} rows were read, but {self.table.height} are kept and "
-                f"{self.n_rejected} rejected"
+                f"{self.n_read} rows were read, but {kept} are kept and {self.n_rejected} rejected"
             )
             raise RuntimeError(message)
 
     def _report(self) -> None:
         """Write the report, where there are weights."""
         if self.run.has("weights.parquet"):
+            from trajweight.analysis.report import build_report
+
             with self.stopwatch.stage("report"):
                 learning = {"seconds": self.stopwatch.seconds, "notes": self.notes, **self.facts}
                 learning["warnings"] = self.warnings
@@ -313,7 +409,7 @@ class Job:
             arguments=asdict(self.config),
             seeds={"seed": self.config.seed},
             inputs=self.inputs,
-            counts=self._counts(),
+            counts=self.counts(),
             started=self.started,
             argv=self.argv,
         )
@@ -333,8 +429,14 @@ class Job:
         """Rows of a split and an origin."""
         return self.table.filter((pl.col("split") == split) & (pl.col("origin") == origin)).height
 
-    def _counts(self) -> dict[str, int]:
-        counts = {"read": self.n_read, "kept": self.table.height, "rejected": self.n_rejected}
+    def counts(self) -> dict[str, Any]:
+        """How many rows were read, kept and rejected, and what was seen of them."""
+        counts: dict[str, Any] = {
+            "read": self.n_read,
+            "kept": self.n_kept,
+            "rejected": self.n_rejected,
+            **self.found,
+        }
         if "split" in self.table.columns:
             found = self.table["split"].value_counts()
             counts |= dict(zip(found["split"].to_list(), found["count"].to_list(), strict=True))
@@ -410,25 +512,14 @@ def settings_of(run: Run) -> RunConfig:
         raise ConfigError(message, hint=error.hint) from error
 
 
-def _require_unchanged(was: Mapping[str, Any]) -> None:
-    """Compare an input with what the manifest says of it."""
-    path = Path(was["path"])
-    if not path.is_file():
-        hint = "Go on in the working folder where the run was begun, or put the file back."
-        message = "does not exist"
-        raise DataError(message, path=path, hint=hint)
-    is_now = input_facts(path)
-    if is_now["sha256"] != was["sha256"]:
-        message = (
-            f"is not what it was when the run began: its SHA-256 was {was['sha256']} and is "
-            f"{is_now['sha256']}"
-        )
-        raise RunError(message, path=path, hint=f"Put the old file back. Or: {_START_OVER}")
+def _problem_counts(frames: Iterable[pl.DataFrame]) -> dict[str, int]:
+    """How many rows have each problem, by its code."""
+    counts: Counter[str] = Counter()
+    for frame in frames:
+        for codes, n in frame["problems"].drop_nulls().value_counts().iter_rows():
+            counts.update(dict.fromkeys(codes.split(","), n))
+    return {code: counts[code] for code in CODES if counts[code]}
 
 
 def _is_learned() -> pl.Expr:
     return (pl.col("split") == "train") & (pl.col("origin") == "synthetic")
-
-
-def _input_paths(data: DataConfig) -> list[Path]:
-    return [Path(path) for path in dict.fromkeys((*data.paths, *data.validation_paths))]

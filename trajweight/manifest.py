@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-#: major.minor; a reader refuses a newer major and ignores fields that a newer minor added.
-SCHEMA_VERSION: Final = "1.0"
+#: major.minor; a reader refuses another major and ignores fields that a newer minor added.
+SCHEMA_VERSION: Final = "2.0"
 #: The objective the weights belong to: a trajectory counts by its weight, not by its length.
 SEMANTICS: Final = "sequence-mean"
 #: Packages whose version can change a weight.

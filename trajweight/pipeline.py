@@ -219,7 +219,7 @@ def tokenise(
             progress=job.progress,
             processes=job.processes,
         )
-    rows = job.table.filter(pl.col("split") != "excluded")
+    rows = job.with_texts("messages_json", "tools_json").filter(pl.col("split") != "excluded")
     names = rows["traj_id"].to_list()
     with job.stopwatch.stage("tokenising"):
         found = encode_all(
@@ -381,7 +381,9 @@ def material_of(
     )
     if job.config.outer.ensemble > 1 and folding_of(material, job.config).is_crossfitted:
         with job.stopwatch.stage("splitting"):
-            material = replace(material, related=_related(job.table, list(encoded)))
+            material = replace(
+                material, related=_related(job.with_texts("messages_json"), list(encoded))
+            )
     return material
 
 

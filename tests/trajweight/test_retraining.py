@@ -15,6 +15,7 @@ from trajweight.errors import ConfigError
 from trajweight.models import load_model
 from trajweight.progress import Progress
 from trajweight.retraining import Retrained, rate_at, retrain, save_adapter
+from trajweight.run import load_run
 from trajweight.table import trajectory_of
 from trajweight.tiny import build_tiny
 from trajweight.tokenization import encode_all
@@ -82,7 +83,7 @@ def retrained_run(folder: Path) -> Path:
 def mean_loss(model, run: Path) -> float:
     """Mean over the dev rows of the mean loss of their assistant tokens, one row at a time."""
     splits = pl.read_parquet(run / "weights.parquet").filter(pl.col("split") == "dev")
-    rows = pl.read_parquet(run / "trajectories.parquet").drop("split", strict=False)
+    rows = load_run(run).trajectories("messages_json", "tools_json")
     rows = rows.join(splits.select("traj_id"), on="traj_id")
     tokenizer = load_model("tiny", device="cpu", progress=Progress()).tokenizer
     trajectories = [trajectory_of(row) for row in rows.iter_rows(named=True)]

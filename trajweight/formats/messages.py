@@ -28,15 +28,14 @@ class Messages(Format):
 
     def restored(self, canonical: Canonical) -> Row:
         """Messages and tools as the API writes them, arguments as JSON text."""
-        values: Row = {"messages": [_message(message) for message in canonical.messages]}
+        messages = canonical.messages
+        values: Row = {"messages": [m if len(m) == 2 else _message(m) for m in messages]}
         if canonical.tools:
             values["tools"] = canonical.tools
         return values
 
 
 def _message(message: Row) -> Row:
-    if len(message) == 2:
-        return message
     calls = message.get("tool_calls")
     plain: Row = {"role": message["role"], "content": message["content"]}
     if calls:

@@ -20,6 +20,7 @@ from trajweight.formats.turn import (
     told_turn,
 )
 from trajweight.jsontext import NotJsonError, decode, kind_of
+from trajweight.trajectory import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,9 @@ __all__ = [
     "listed",
 ]
 
+_ROLE: Final = itemgetter("role")
 _CONTENT: Final = itemgetter("content")
+_CANONICAL: Final = frozenset(ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +103,20 @@ def canonical_conversation(row: Row, items: list[Any], *, n_shown: int = 0) -> C
 def _plain(items: list[Any]) -> list[Row] | None:
     """The turns, where each holds a role and its text and nothing else; None elsewhere.
 
-    Most rows are so. They are told here in a fraction of the time, the loops being those of C.
+    Most rows are so. They are told here in a fraction of the time, the loops being those of C, and
+    turns that are canonical as they stand are not made anew.
     """
     if set(map(type, items)) != {dict} or set(map(len, items)) != {2}:
         return None
     try:
-        turns = [{"role": SPEAKING[item["role"]], "content": item["content"]} for item in items]
+        roles, kinds = set(map(_ROLE, items)), set(map(type, map(_CONTENT, items)))
     except (KeyError, TypeError):  # another spelling, or a role that is no text
         return None
-    return turns if set(map(type, map(_CONTENT, turns))) == {str} else None
+    if kinds != {str} or not roles <= SPEAKING.keys():
+        return None
+    if roles <= _CANONICAL and set(map(next, map(iter, items))) == {"role"}:
+        return list(items)
+    return [{"role": SPEAKING[item["role"]], "content": item["content"]} for item in items]
 
 
 def _told(items: list[Any], n_shown: int) -> _Told:
@@ -154,21 +162,23 @@ def _silent(told: _Told) -> list[int]:
     Raises:
         UnusableError: If no other is there, or none that is trained on.
     """
-    silent = [
-        number
-        for number, message in zip(told.numbers, told.messages, strict=True)
-        if message["role"] == "assistant" and _says_nothing(message)
-    ]
-    spoken = (message for message in told.messages if message["role"] == "assistant")
-    heard = (message for message in spoken if not _says_nothing(message))
-    first = next(heard, None)
-    if first is None:
-        reason = "no assistant turn has text or tool calls: nothing to train on"
-        raise UnusableError(reason)
-    if "untrained" in first and all("untrained" in message for message in heard):
+    silent = []
+    n_shown = n_trained = 0
+    for number, message in zip(told.numbers, told.messages, strict=True):
+        if message["role"] != "assistant":
+            continue
+        if _says_nothing(message):
+            silent.append(number)
+        elif "untrained" in message:
+            n_shown += 1
+        else:
+            n_trained += 1
+    if n_trained:
+        return silent
+    reason = "no assistant turn has text or tool calls: nothing to train on"
+    if n_shown:
         reason = "every assistant turn that says something is flagged as not to be trained on"
-        raise UnusableError(reason)
-    return silent
+    raise UnusableError(reason)
 
 
 def _says_nothing(message: Row) -> bool:
