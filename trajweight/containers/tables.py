@@ -245,9 +245,10 @@ def _with_bytes(kind: Any) -> Any:
 
 def _lost(number: int, end: int | None, error: BaseException) -> Record:
     """The one record for rows that cannot be read."""
-    rows = f"rows {number + 1} to {end}" if end and end > number + 1 else f"row {number + 1}"
     if end is None:
-        rows += " and what follows it"
+        rows = f"what begins with row {number + 1}"
+    else:
+        rows = f"rows {number + 1} to {end}" if end > number + 1 else f"row {end}"
     return Record(number + 1, raw="", fault=f"{rows} cannot be read: {_said(error)}")
 
 
