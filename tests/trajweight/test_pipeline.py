@@ -237,7 +237,7 @@ def test_a_missing_input_leaves_an_old_run_untouched(data, tmp_path) -> None:
     old = ingest(data, tmp_path / "run", force=False, progress=Progress())
     before = old.manifest()
 
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="no such file"):
         ingest(
             DataConfig(paths=("absent.jsonl",)), tmp_path / "run", force=True, progress=Progress()
         )
