@@ -6,6 +6,7 @@ Each case is a function of a seed alone, so that one that fails can be made agai
 from __future__ import annotations
 
 import bz2
+import copy
 import gzip
 import io
 import json
@@ -144,7 +145,8 @@ def _change(value: Any, chance: random.Random) -> None:
         elif isinstance(value, dict) and chance.random() < 0.3:
             value[chance.choice(("", "messages", "role", "content", key + "_"))] = value.pop(key)
         else:
-            value[key] = chance.choice((*JUNK, value[chance.choice(keys)]))
+            # Copied, since what is put in may be changed in its turn, and JUNK must not.
+            value[key] = copy.deepcopy(chance.choice((*JUNK, value[chance.choice(keys)])))
         return
 
 
