@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: A batch ends with the row that brings it to one of these.
 _BATCH_ROWS: Final = 4096
-_BATCH_BYTES: Final = 8 << 20
+_BATCH_BYTES: Final = 4 << 20
 #: Rows between two words on how far reading is.
 _TOLD_ROWS: Final = 64
 

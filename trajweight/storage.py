@@ -16,7 +16,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,13 +93,8 @@ class Storage:
             How many were kept.
         """
         writing = _Group(self, group)
-        # One thread packs a batch and waits for the disk while this one reads the next.
-        with ThreadPoolExecutor(1) as thread:
-            last: Future[Any] = thread.submit(int)
-            for batch in batches:
-                last.result()
-                last = thread.submit(writing.add, batch)
-            last.result()
+        for batch in batches:
+            writing.add(batch)
         writing.end()
         return writing.n_rows
 

@@ -106,23 +106,18 @@ def _extra(row: Any, restored: Row, messages: list[Row], text: bytes) -> Any:
         return row
     extra = dict(row)
     for key, value in restored.items():
-        if key in extra and _is_text_of(extra[key], value, messages, text):
+        if key in extra and (
+            value is extra[key] or _text_of(value, messages, text) == encode_utf8(extra[key])
+        ):
             extra[key] = None
     return extra
 
 
-def _is_text_of(value: Any, restored: Any, messages: list[Row], text: bytes) -> bool:
-    """Whether a value has the JSON text of a restored one; none is made where that is plain."""
-    if value is restored or _are_same_objects(value, restored):
-        return True
-    is_told = _are_same_objects(restored, messages)
-    return (text if is_told else encode_utf8(restored)) == encode_utf8(value)
-
-
-def _are_same_objects(some: Any, others: Any) -> bool:
-    """Whether both are lists of the very same objects, as plain messages and restored ones are."""
-    is_list = type(some) is type(others) is list and len(some) == len(others)
-    return is_list and all(map(operator.is_, some, others))
+def _text_of(value: Any, messages: list[Row], text: bytes) -> bytes:
+    """The JSON text of a restored value; plain messages are restored as they are."""
+    is_told = type(value) is list and len(value) == len(messages)
+    is_told = is_told and all(map(operator.is_, value, messages))
+    return text if is_told else encode_utf8(value)
 
 
 def _turn(message: Row) -> Turn:

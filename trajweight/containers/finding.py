@@ -83,6 +83,29 @@ def find(path: Path) -> Finding:
     """
     if path == STDIN:
         return Finding([Found(path)])
+    try:
+        return _found(path)
+    except OSError as error:  # no permission to look, a name that is too long
+        message = f"cannot be read: {error.strerror or error}"
+        raise DataError(message, path=path, hint="Check the path.") from error
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run of this tool."""
+    index = folder / "manifest.json"
+    return index.is_file() and _object_in(index).get("tool") == "trajweight"
+
+
+def stem_of(path: Path) -> str:
+    """What rows of a file are named after where they have no name: its name without endings."""
+    if path == STDIN:
+        return "stdin"
+    while path.suffix in ENDINGS | PACKED_ENDINGS and path.stem:
+        path = path.with_suffix("")
+    return path.name
+
+
+def _found(path: Path) -> Finding:
     if path.is_dir():
         search = _Search(path)
         search.root(path)
@@ -106,21 +129,6 @@ def find(path: Path) -> Finding:
         hint = f"Files of these endings are read: {', '.join(sorted(ENDINGS))}."
         raise DataError(message, path=path, hint=hint)
     return finding
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run of this tool."""
-    index = folder / "manifest.json"
-    return index.is_file() and _object_in(index).get("tool") == "trajweight"
-
-
-def stem_of(path: Path) -> str:
-    """What rows of a file are named after where they have no name: its name without endings."""
-    if path == STDIN:
-        return "stdin"
-    while path.suffix in ENDINGS | PACKED_ENDINGS and path.stem:
-        path = path.with_suffix("")
-    return path.name
 
 
 class _Search:
@@ -291,8 +299,7 @@ class _Search:
         """Tell of the files of a folder that its index does not name."""
         indexes = {index.resolve() for index in self.finding.indexes}
         for entry in _entries(path):
-            real = entry.resolve()
-            if entry.is_file() and real not in self.seen and real not in indexes:
+            if entry.is_file() and entry.resolve() not in self.seen | indexes:
                 self._skip(entry, reason)
 
     def tell_skipped(self, root: Path) -> None:

@@ -102,8 +102,8 @@ def _is_marked(row: Row, messages: Any) -> bool:
     tools = row.get("tools")
     if isinstance(tools, str):
         return '"input_schema"' in tools
-    return any("input_schema" in tool for tool in objects(tools)) or bool(
-        objects(row.get("system"))
+    return any("input_schema" in tool for tool in objects(tools)) or any(
+        type_of(block) == "text" for block in objects(row.get("system"))
     )
 
 

@@ -51,7 +51,7 @@ class Canonical:
             ``trajectory.ROLES`` and the content is text. Optional keys, left out when empty:
             ``tool_calls`` (a list of ``{"id", "name", "arguments"}``), ``tool_call_id``,
             ``reasoning``, and ``untrained`` (true on an assistant turn that is shown to the model
-            and never trained on). They may be the row's own objects: never change one in place.
+            and never trained on).
         tools: Tool definitions as the row gives them; empty when there are none.
         remarks: What the user should know though the row is kept; each says its turn.
         said: Scalars that no single field of the row holds: by what they are (id, source, task,

@@ -20,7 +20,6 @@ from trajweight.formats.turn import (
     told_turn,
 )
 from trajweight.jsontext import NotJsonError, decode, kind_of
-from trajweight.trajectory import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +32,7 @@ __all__ = [
     "listed",
 ]
 
-_ROLE: Final = itemgetter("role")
 _CONTENT: Final = itemgetter("content")
-_CANONICAL: Final = frozenset(ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +100,15 @@ def canonical_conversation(row: Row, items: list[Any], *, n_shown: int = 0) -> C
 def _plain(items: list[Any]) -> list[Row] | None:
     """The turns, where each holds a role and its text and nothing else; None elsewhere.
 
-    Most rows are so. They are told here in a fraction of the time, the loops being those of C, and
-    turns that are canonical as they stand are not made anew.
+    Most rows are so. They are told here in a fraction of the time, the loops being those of C.
     """
     if set(map(type, items)) != {dict} or set(map(len, items)) != {2}:
         return None
     try:
-        roles, kinds = set(map(_ROLE, items)), set(map(type, map(_CONTENT, items)))
+        turns = [{"role": SPEAKING[item["role"]], "content": item["content"]} for item in items]
     except (KeyError, TypeError):  # another spelling, or a role that is no text
         return None
-    if kinds != {str} or not roles <= SPEAKING.keys():
-        return None
-    if roles <= _CANONICAL and set(map(next, map(iter, items))) == {"role"}:
-        return list(items)
-    return [{"role": SPEAKING[item["role"]], "content": item["content"]} for item in items]
+    return turns if set(map(type, map(_CONTENT, turns))) == {str} else None
 
 
 def _told(items: list[Any], n_shown: int) -> _Told:

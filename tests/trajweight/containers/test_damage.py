@@ -205,6 +205,21 @@ def test_memory_does_not_grow_with_the_file(start, chunk, end, tmp_path, monkeyp
     assert peak < 8 << 20
 
 
+def test_what_is_not_read_any_more_is_not_held(tmp_path, monkeypatch):
+    (tmp_path / "data").touch()
+    text = (b"[1}\n", b"x" * 100_000, 200, b"")
+    monkeypatch.setattr(filesource, "_opened", lambda _: Endless(*text))
+
+    tracemalloc.start()
+    first, last = open_source(tmp_path / "data").records()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert first.value == 1
+    assert last.text.startswith("}\nxxx")
+    assert peak < 8 << 20
+
+
 def test_a_bomb_in_a_packed_file_ends_with_a_fault_and_small_memory(tmp_path, monkeypatch):
     # 100 MB in one line: unpacked whole, they would show in what is traced.
     monkeypatch.setattr(bytestream, "BOMB_BYTES", 4 << 20)

@@ -194,6 +194,22 @@ def test_links_are_followed_once_and_never_in_a_circle(tmp_path):
     assert names(sources_of(tmp_path / "data"), tmp_path / "data") == ["a.jsonl", "there/c.jsonl"]
 
 
+def test_a_link_to_itself_is_a_link_to_nowhere(tmp_path):
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    put(tmp_path / "a.jsonl")
+
+    assert said(sources_of(tmp_path), "links to nowhere: loop.jsonl")
+    put(tmp_path / "dataset_info.json", {"mine": {"file_name": "a.jsonl"}})
+    assert names(sources_of(tmp_path), tmp_path) == ["a.jsonl"]
+    with pytest.raises(DataError, match="is a link to"):
+        sources_of(tmp_path / "loop.jsonl")
+
+
+def test_a_name_that_no_file_can_have_is_said(tmp_path):
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        sources_of(tmp_path / ("x" * 5000))
+
+
 def test_a_folder_that_may_not_be_read_is_said(tmp_path, monkeypatch):
     put(tmp_path / "sub" / "a.jsonl")
 

@@ -95,6 +95,15 @@ def test_keys_that_stand_twice_are_remarked_in_the_first_lines_and_in_some_later
     assert found[0].remarks == ("key 'b' is given twice in one object; the last one counts",)
 
 
+def test_a_piece_that_is_too_long_lets_go_of_all_but_its_beginning():
+    piece = Piece(1_000_000)
+    for letter in b"abcdefgh":
+        piece.add(bytes([letter]) * 200_000)
+
+    assert piece.take() == b"a" * decoding.SHOWN
+    assert piece.size == 0
+
+
 @given(st.lists(st.binary(max_size=30), max_size=10), st.integers(0, 100))
 def test_a_piece_holds_all_or_its_beginning(parts, limit):
     piece = Piece(limit)
