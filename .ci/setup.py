@@ -33,6 +33,8 @@ PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 #: What stands in the environment. Struck out before an installation and written after it, so that
 #: an interrupted one is noticed.
 STAMP = VENV / "trajweight-setup.json"
+#: As many processes as cores; a file's tests stay together, so that what they share is made once.
+PYTEST = ["pytest", "--numprocesses", "auto", "--dist", "loadfile"]
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 
 
@@ -74,7 +76,7 @@ def score(options: list[str]) -> int:
 
 def test(options: list[str]) -> int:
     """Run every check, also after one that fails, and name those that did."""
-    checks = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", *options]]
+    checks = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], [*PYTEST, *options]]
     failed = [" ".join(check) for check in checks if run(*check)]
     if failed:
         say(f"\nFailed: {', '.join(failed)}")
@@ -192,6 +194,8 @@ def run(name: str, *arguments: str) -> int:
     say(" ".join(["\n$", str((SCRIPTS / name).relative_to(ROOT)), *arguments]))
     # compiled on first use, and kept, whatever the surroundings say: importing is half as long then
     surroundings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    if name == PYTEST[0]:
+        surroundings.setdefault("OMP_NUM_THREADS", "1")  # a process a core is enough
     done = subprocess.run([SCRIPTS / name, *arguments], cwd=ROOT, env=surroundings, check=False)
     return done.returncode
 

@@ -119,7 +119,8 @@ class Data(Common):
         list[str] | None,
         Argument(
             metavar="PATHS",
-            help="Files of trajectories, of any format known; what they are is told by content.",
+            help="Files of trajectories, folders, quoted patterns, or - for standard input; what "
+            "they hold is told by content.",
         ),
     ] = None
     out: Annotated[
@@ -136,7 +137,7 @@ class Data(Common):
         Option(
             "--val",
             metavar="FILE",
-            help="File of real rows held out from training; may be repeated.",
+            help="File of real rows held out from training, or a folder of them; may be repeated.",
             rich_help_panel=DATA,
         ),
     ] = None

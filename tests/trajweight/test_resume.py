@@ -199,11 +199,14 @@ def copied(run: Run, folder: Path) -> Run:
 
 
 def test_a_finished_run_is_given_back_as_it_is(whole) -> None:
-    before = {path: path.read_bytes() for path in whole.folder.iterdir()}
+    def held() -> dict:
+        return {path: path.read_bytes() for path in whole.folder.rglob("*") if path.is_file()}
+
+    before = held()
 
     assert resume(whole, progress=Progress()) == whole
 
-    assert {path: path.read_bytes() for path in whole.folder.iterdir()} == before
+    assert held() == before
 
 
 def test_other_settings_are_refused_by_name(stopped, tmp_path) -> None:
