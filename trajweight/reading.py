@@ -43,6 +43,8 @@ __all__ = [
 
 #: Files are read together, in one process, until they have so many bytes.
 _GROUP_BYTES: Final = 64 << 20
+#: A process more is worth its start where it has so many bytes to read.
+_PROCESS_BYTES: Final = 128 << 20
 #: Sources named where one that is labelled was not seen.
 _SOURCES_NAMED: Final = 20
 #: Files named where none of them holds anything.
@@ -156,7 +158,8 @@ def read_into(
         layout: See there.
         treatment: See there.
         progress: See there.
-        jobs: Processes that read at once, see ``workers``; what is written does not depend on it.
+        jobs: Processes that read at once, see ``workers``, or fewer where there is little to read;
+            what is written does not depend on it.
 
     Raises:
         DataError: See ``read_trajectories``.
@@ -164,6 +167,7 @@ def read_into(
         TrajweightError: If the folder cannot be written, or a process is gone.
     """
     files, notes, indexes = _files(paths, labels)
+    jobs = max(1, min(jobs, sum(_size_of(source) for source, _ in files) // _PROCESS_BYTES))
     if any(source.comes_once for source, _ in files):
         jobs = 1  # no other process has this one's standard input
     progress.start("reading")
@@ -208,8 +212,13 @@ def _groups(files: Sequence[tuple[Source, bool]]) -> list[_Group]:
             groups.append([])
             n_bytes = 0
         groups[-1].append((source, is_real))
-        n_bytes += source.facts()["bytes"] or 0
+        n_bytes += _size_of(source)
     return [_Group(number, each) for number, each in enumerate(groups)]
+
+
+def _size_of(source: Source) -> int:
+    """Bytes of a file before it is read; 0 where nobody knows."""
+    return source.facts()["bytes"] or 0
 
 
 def _read_group(

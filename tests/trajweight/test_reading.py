@@ -726,6 +726,7 @@ def test_a_folder_holds_what_would_be_in_memory(tmp_path, monkeypatch):
 
 def test_what_is_written_does_not_depend_on_how_many_processes_read(tmp_path, monkeypatch):
     paths = several_files(tmp_path)
+    monkeypatch.setattr("trajweight.reading._PROCESS_BYTES", 1)
     monkeypatch.setattr("trajweight.reading._GROUP_BYTES", 1)  # a file a process
 
     accounts = [read_to(tmp_path / f"{jobs}", *paths, jobs=jobs) for jobs in (1, 3)]
@@ -737,6 +738,7 @@ def test_what_is_written_does_not_depend_on_how_many_processes_read(tmp_path, mo
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_reading_that_fails_leaves_no_texts_behind(tmp_path, monkeypatch, jobs):
+    monkeypatch.setattr("trajweight.reading._PROCESS_BYTES", 1)
     monkeypatch.setattr("trajweight.reading._GROUP_BYTES", 1)
     good = write(tmp_path / "good.jsonl", row())
     unknown = write(tmp_path / "unknown.jsonl", {"a": 1})
