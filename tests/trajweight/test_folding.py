@@ -236,7 +236,9 @@ def material_in(folder: Path, config: RunConfig) -> tuple[Material, pl.DataFrame
     job.split()
     _, encoded = tokenise(job)
     found = material_of(job, encoded, config.returns, floor=config.outer.w_min)
-    return found, job.table.filter(pl.col("traj_id").is_in(list(encoded)))
+    texts = job.run.trajectories("messages_json").select("traj_id", "messages_json")
+    rows = job.table.join(texts, on="traj_id", maintain_order="left")
+    return found, rows.filter(pl.col("traj_id").is_in(list(encoded)))
 
 
 class Drawn:

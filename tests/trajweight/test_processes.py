@@ -164,7 +164,7 @@ def test_an_error_of_all_is_told_once_and_ends_all(tmp_path) -> None:
     done = together("trajweight.cli", "score", tmp_path / "none.jsonl", "--device", "cpu")
 
     assert done.returncode != 0
-    assert done.stderr.count("none.jsonl: does not exist") == 1
+    assert done.stderr.count("none.jsonl: no such file") == 1
     assert "exitcode  : 3" in done.stderr
 
 

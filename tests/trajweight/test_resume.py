@@ -95,7 +95,7 @@ def ends_the_same(run: Run, whole: Run) -> bool:
 
 
 STAGES = [
-    *[("reading", 1), ("warm-up", 1), ("bilevel loop 1", 2)],
+    *[("reading", 64), ("warm-up", 1), ("bilevel loop 1", 2)],
     *[("warm-up 2", 0), ("warm-up 2", 2), ("bilevel loop 2", 0), ("bilevel loop 2", 1)],
     ("contest", 2),
 ]
