@@ -5,6 +5,8 @@ each source's weights are spread, ``alignment`` whether the weighted synthetic s
 the real one, ``attribution`` what explains the variance of the weights, ``correlations`` and
 ``associations`` whether length does, ``quality`` whether heavy rows are good ones and whether a
 shortcut would have found them too (``shortcuts``, ``discrimination``, ``calibration``),
-``excerpts`` how a trajectory reads in one line, ``report`` all of it as one set of facts. Results
-are `facts`; intervals come of `resampling` by task.
+``bound`` what can be promised of the trained model and what only estimated, ``excerpts`` how a
+trajectory reads in one line, ``report`` all of it as one set of facts, which ``story`` puts into
+sentences, ``figures`` into pictures, and ``markdown``, ``html`` and ``plots`` show. Results are
+`facts`; intervals come of `resampling` by task.
 """

@@ -9,7 +9,7 @@ from scipy import stats
 
 from trajweight.analysis import associations as module
 from trajweight.analysis.associations import associations
-from trajweight.analysis.correlations import fisher_interval, rank_correlations
+from trajweight.analysis.correlations import fisher_interval
 
 
 def world(rng, n_tasks: int, *, together: float = 0.5) -> pl.DataFrame:
@@ -59,9 +59,6 @@ def test_all_three_coefficients_are_those_of_scipy(table) -> None:
     assert turns.fisher == fisher_interval(turns.value, table.height, n_given=1)
     assert found[0].given is None
     assert found[0].partial is None
-    assert [one.spearman.value for one in found] == pytest.approx(
-        [one.rho for one in rank_correlations(table, COLUMNS)]
-    )
 
 
 def test_intervals_surround_their_value_and_rows_of_a_task_widen_them() -> None:
