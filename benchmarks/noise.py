@@ -36,6 +36,7 @@ import make
 HIGHEST = 150
 VALIDATION, OTHER_REAL = 50, 40
 SYNTHETIC = 120
+SITUATIONS = ("clean", "noisy", "inverted")
 Rows = Iterator[dict[str, Any]]
 
 
@@ -120,11 +121,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_model_options(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--situations", nargs="+", choices=SITUATIONS, default=SITUATIONS)
     options = parser.parse_args()
     make.HIGHEST, make.FIRST_GUESS = HIGHEST, (1 + HIGHEST) // 2
     make.SYSTEM = make.SYSTEM.replace("1 to 50", f"1 to {HIGHEST}")
     cells = []
-    for kind in ("clean", "noisy", "inverted"):
+    for kind in options.situations:
         for seed in options.seeds:
             cells.append(measure(kind, seed, options))
             print(cells[-1], file=sys.stderr)
