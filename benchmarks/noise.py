@@ -36,6 +36,7 @@ import make
 HIGHEST = 150
 VALIDATION, OTHER_REAL = 50, 40
 SYNTHETIC = 120
+NAME = "noise"
 SITUATIONS = ("clean", "noisy", "inverted")
 Rows = Iterator[dict[str, Any]]
 
@@ -125,13 +126,23 @@ def main() -> None:
     options = parser.parse_args()
     make.HIGHEST, make.FIRST_GUESS = HIGHEST, (1 + HIGHEST) // 2
     make.SYSTEM = make.SYSTEM.replace("1 to 50", f"1 to {HIGHEST}")
-    cells = []
+    cells = {(cell["situation"], cell["seed"]): cell for cell in _known(options.model)}
     for kind in options.situations:
         for seed in options.seeds:
-            cells.append(measure(kind, seed, options))
-            print(cells[-1], file=sys.stderr)
-    write("noise", {"model": options.model, "cells": cells})
-    print(table(list(cells[0]), [list(cell.values()) for cell in cells]))
+            cells[kind, seed] = measure(kind, seed, options)
+            print(cells[kind, seed], file=sys.stderr)
+            found = [cells[key] for key in sorted(cells)]
+            write(NAME, {"model": options.model, "cells": found})
+    found = list(cells.values())
+    print(table(list(found[0]), [list(cell.values()) for cell in found]))
+
+
+def _known(model: str) -> list[dict[str, Any]]:
+    """The cells measured before, of the same model; those measured again take their place."""
+    path = HERE / f"{NAME}.json"
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    cells: list[dict[str, Any]] = known["cells"] if known.get("model") == model else []
+    return cells
 
 
 if __name__ == "__main__":
