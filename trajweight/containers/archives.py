@@ -5,7 +5,6 @@ Nothing is ever unpacked to disk.
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any, Final
 
 from trajweight.containers import inspect_log
@@ -69,12 +68,8 @@ class LogSource:
 
 
 def _require_log(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        message = f"is a damaged zip archive: {error}"
-        raise DataError(message, path=path, hint="Copy or make the file again.") from error
+    with inspect_log.opened(path) as archive:
+        names = archive.namelist()
     if inspect_log.holds_log(names):
         return
     files = [name for name in names if not name.endswith("/")]

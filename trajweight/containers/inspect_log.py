@@ -58,7 +58,7 @@ class InspectLog:
             DataError: If the file cannot be read as a whole.
             MissingError: If it is packed by zstd and nothing here can unpack that.
         """
-        with _opened(self.path) as archive:
+        with opened(self.path) as archive:
             samples = _samples(archive)
             for number, entry in enumerate(samples, start=1):
                 yield _record(archive, entry, number, self.path)
@@ -78,7 +78,7 @@ def open(path: Path) -> InspectLog:
         DataError: If it is damaged, or no such log.
         MissingError: If it is packed by zstd and nothing here can unpack that.
     """
-    with _opened(path) as archive:
+    with opened(path) as archive:
         names = {entry.filename: entry for entry in archive.infolist()}
         entry = names.get(_HEADER) or names.get(_START)
         if entry is None:
@@ -91,10 +91,18 @@ def open(path: Path) -> InspectLog:
     return InspectLog(path, {LOG: header.value})
 
 
-def _opened(path: Path) -> ZipFile:
+def opened(path: Path) -> ZipFile:
+    """Any zip archive, open.
+
+    Raises:
+        DataError: If it cannot be read, is damaged, or made to do harm.
+    """
     try:
         archive = ZipFile(path)
-    except (BadZipFile, ValueError, NotImplementedError) as error:
+    except NotImplementedError as error:
+        message = f"is a zip archive of a kind that cannot be read here: {error}"
+        raise DataError(message, path=path, hint="Unpack it, and pass the files in it.") from error
+    except (BadZipFile, ValueError) as error:
         message = f"is a damaged zip archive: {error}"
         raise DataError(message, path=path, hint="Copy it again from where it was made.") from error
     except OSError as error:
