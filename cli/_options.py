@@ -33,6 +33,16 @@ MAPPED: Final = "id, source, origin, task, group, reward, success, messages or t
 
 ExportFormat = Literal["auto", "jsonl", "parquet", "datasets"]
 
+Mapped = Annotated[
+    list[str] | None,
+    Option(
+        "--map",
+        metavar="WHAT=PATH",
+        help="Where rows say something, such as reward=info.score or messages=chat.turns; WHAT "
+        f"is {MAPPED}; may be repeated.",
+        rich_help_panel=DATA,
+    ),
+]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of a finished run.")]
 
 
@@ -171,16 +181,7 @@ class Data(Common):
             rich_help_panel=DATA,
         ),
     ] = None
-    map: Annotated[
-        list[str] | None,
-        Option(
-            "--map",
-            metavar="WHAT=PATH",
-            help="Where rows say something, such as reward=info.score or messages=chat.turns; WHAT "
-            f"is {MAPPED}; may be repeated.",
-            rich_help_panel=DATA,
-        ),
-    ] = None
+    map: Mapped = None
     repair: Annotated[
         bool | None,
         Option(

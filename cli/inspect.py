@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from trajweight.cli._console import as_json_text, text_file
-from trajweight.cli._options import DATA, MAPPED, OUTPUT, Common
+from trajweight.cli._options import DATA, OUTPUT, Common, Mapped
 from trajweight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,16 +44,7 @@ class Inspect(Common):
             rich_help_panel=DATA,
         ),
     ] = "auto"
-    map: Annotated[
-        list[str] | None,
-        Option(
-            "--map",
-            metavar="WHAT=PATH",
-            help="Where rows say something, such as reward=info.score or messages=chat.turns; WHAT "
-            f"is {MAPPED}; may be repeated.",
-            rich_help_panel=DATA,
-        ),
-    ] = None
+    map: Mapped = None
     all: Annotated[
         bool,
         Option(

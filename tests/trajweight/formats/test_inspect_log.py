@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import sys
 import zipfile
@@ -253,3 +254,16 @@ def test_whatever_its_bytes_a_log_is_read_or_refused(data, tmp_path_factory):
     except (DataError, MissingError):
         return
     assert all(record.fault or record.value is not None for record in found)
+
+
+def test_an_archive_of_a_newer_kind_is_not_called_damaged(tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("header.json", "{}")
+    data = bytearray(stream.getvalue())
+    data[data.index(b"PK\x01\x02") + 6] = 99  # the version that is needed to unpack it
+    path = tmp_path / "new.eval"
+    path.write_bytes(data)
+
+    with pytest.raises(DataError, match=r"of a kind that cannot be read here: .* 9\.9"):
+        inspect_log.open(path)
