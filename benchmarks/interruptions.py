@@ -33,6 +33,7 @@ FILES = [str(DATA / "real.jsonl"), str(DATA / "synthetic.jsonl")]
 #: What must be the same; manifest and report hold times.
 SAME = (
     *("weights.parquet", "head.safetensors", "head.json", "trace.jsonl", "features.parquet"),
+    "direction.safetensors",
     *("trajectories.parquet", "conversations/00000-00000.parquet"),
     *("excluded.jsonl", "rejected.jsonl", "config.toml"),
 )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from trajweight.adamw import stale_preconditioner
 from trajweight.problem import Weighing
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SETTLE_WINDOW = 10
 #: Inner steps an outer step may wait for two synthetic rows, on average.
 MOST_IDLE = 20
+#: Validation rows of the outer gradient that is kept at the end, at most.
+LAST_VALIDATION = 256
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,22 @@ class Learned:
     head: ReweightingHead
     steps: int
     stopped_because: str
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a search ended, and which way the outer loss falls from there.
+
+    Kept for whoever asks afterwards what a row, or a part of it, does to the outer loss.
+
+    Attributes:
+        theta: The tensors of the adapter, the first one of a population.
+        direction: u, one tensor a parameter, so that d_i = -(1/B) <grad l_i(theta), u>: the outer
+            gradient at theta, as the next step of AdamW would scale it.
+    """
+
+    theta: list[Tensor]
+    direction: list[Tensor]
 
 
 @dataclass
@@ -156,6 +175,18 @@ class Search:
             "settled": settled,
             "skipped": sum(member.inner.skipped for member in self.members),
         }
+
+    def course(self) -> Course | None:
+        """Where the search stands and which way the outer loss falls; None where not finite."""
+        inner = self.members[0].inner
+        rows, share = inner.problem.sample_validation(LAST_VALIDATION, inner.generator)
+        losses, gradients = inner.gradient(rows, share)
+        scales = stale_preconditioner(inner.optimizer)
+        direction = [s * v for s, v in zip(scales, gradients, strict=True)]
+        inner.optimizer.zero_grad(set_to_none=True)
+        if not all(bool(each.isfinite().all()) for each in (losses, *direction)):
+            return None
+        return Course([each.detach().clone() for each in inner.parameters], direction)
 
     def learned(self) -> Learned:
         """What there is so far."""

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from trajweight.backbone import Backbone
     from trajweight.progress import Progress
 
-SCALARS = (
-    *("log_tokens", "log_turns"),
+#: Mean losses of all, first and later replies, under the base model and after real rows.
+LOSSES = (
     *("base_nll", "base_nll_first", "base_nll_later"),
     *("real_nll", "real_nll_first", "real_nll_later"),
 )
+SCALARS = ("log_tokens", "log_turns", *LOSSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,11 @@ class FeatureMap:
         projected = (embeddings - self.centre) @ self.components.T
         lengths = torch.stack([n_tokens.float().log(), n_turns.float().log()], dim=1)
         return torch.cat([projected, lengths, base.stacked(), real.stacked()], dim=1)
+
+
+def losses_among(features: Tensor) -> Tensor:
+    """The losses that stand among features, in the order of ``LOSSES``: (n, f) to (n, 6)."""
+    return features[:, -len(LOSSES) :]
 
 
 def adapter_tensors(linears: Sequence[nn.Linear]) -> list[Tensor]:

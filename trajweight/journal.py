@@ -15,7 +15,7 @@ from trajweight.processes import ALONE, Processes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trajweight.bilevel import Learned, Search
+    from trajweight.bilevel import Course, Learned, Search
     from trajweight.checkpoint import Checkpoints
 
 
@@ -95,8 +95,8 @@ class Journal:
             self.interruption.signal = asked  # perhaps that of another process
             self.interruption.heed()
 
-    def end_search(self, learned: Learned) -> None:
-        """A search is over; its last head is kept."""
+    def end_search(self, learned: Learned, course: Course | None = None) -> None:
+        """A search is over; its last head is kept, and where it ended if that is given."""
         for left in self.warm[1:]:
             left.pop("start", None)
         self.searches.append(
@@ -104,6 +104,7 @@ class Journal:
                 "head": dict(learned.head.state_dict()),
                 "steps": learned.steps,
                 "stopped_because": learned.stopped_because,
+                "course": course and {"theta": course.theta, "direction": course.direction},
             }
         )
         self._save(None)

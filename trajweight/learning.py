@@ -13,10 +13,16 @@ import torch
 from torch import Tensor
 
 from trajweight.backbone import ADAPTER
-from trajweight.bilevel import Search, learn, rank_correlation
+from trajweight.bilevel import Course, Search, learn, rank_correlation
 from trajweight.choosing import estimator_of
 from trajweight.errors import RunError
-from trajweight.features import FeatureMap, Frozen, adapter_tensors, set_adapter
+from trajweight.features import (
+    FeatureMap,
+    Frozen,
+    adapter_tensors,
+    losses_among,
+    set_adapter,
+)
 from trajweight.folding import folding_of, refolded, resampled_tasks
 from trajweight.inner import InnerLevel
 from trajweight.journal import Journal
@@ -52,6 +58,8 @@ class Scored:
         apart: The same by each head of an ensemble, each with mean one. Shape (n_synthetic, k).
         embeddings: Shape (n, d).
         base_nll: Loss under the base model, in nats a token. Shape (n,).
+        losses: What the heads know of the losses, see `trajweight.features.LOSSES`; one for every
+            adapter of the likelihood under real data, or one where there is none. Shape (n, 6).
     """
 
     scores: Tensor
@@ -59,6 +67,7 @@ class Scored:
     apart: Tensor
     embeddings: Tensor
     base_nll: Tensor
+    losses: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,14 @@ class Outcome:
         scored: Scores and weights; the weights are one where uniform won.
         head: The trained head, for `score_rows`.
         student: The model at work; it holds the retrained adapter, where one was asked for.
+        course: Where the first search ended, where that is finite.
         facts: For the report; see `trajweight.analysis.report.Learning`.
     """
 
     scored: Scored
     head: TrainedHead
     student: Student
+    course: Course | None
     facts: dict[str, Any]
 
 
@@ -150,6 +161,7 @@ def learn_weights(
         apart=apart,
         embeddings=frozen.embeddings,
         base_nll=frozen.losses.all,
+        losses=[losses_among(each.features) for each in ensemble.beginnings],
     )
     cut = lasting_cut(
         config.model, layers=len(student.backbone.layers), depth=student.backbone.depth
@@ -165,7 +177,8 @@ def learn_weights(
             problem = problem_of(student, material, RETRAINED, whole_vocabulary=True)
             made = retrain(problem, weights, config, dev=material.dev, progress=progress)
             facts["retrained"] = made.as_facts()
-    return Outcome(scored, trained, student, facts)
+    course = journal.searches[0].get("course")
+    return Outcome(scored, trained, student, course and Course(**course), facts)
 
 
 def score_rows(
@@ -215,14 +228,11 @@ def score_rows(
         frozen = student.freeze(progress)
         student.add_adapter(trained.adapter, frozen, seed=trained.seed)
     with stopwatch.stage("features"), torch.no_grad():
-        inputs = [
-            trained.inputs.of(
-                student.features(trained.inputs.mapped, frozen, n_turns, adapter, progress),
-                sources,
-                synthetic,
-            )
+        features = [
+            student.features(trained.inputs.mapped, frozen, n_turns, adapter, progress)
             for adapter in trained.real_adapters
         ]
+        inputs = [trained.inputs.of(each, sources, synthetic) for each in features]
         scores = trained.heads([inputs[place] for place in trained.adapter_of])
         apart = trained.heads.weights_apart(scores[synthetic], prior)
     return Scored(
@@ -231,6 +241,7 @@ def score_rows(
         apart=apart,
         embeddings=frozen.embeddings,
         base_nll=frozen.losses.all,
+        losses=[losses_among(each) for each in features],
     )
 
 
@@ -314,6 +325,7 @@ class _Beginning:
         inner: The inner level of the warm-up.
         start: Its state at the end of it; empty once the search is over and nothing begins there.
         real_adapter: What the warm-up on real rows left; empty where there are none.
+        features: Of all rows. Shape (n, f).
         inputs: What the head reads of all rows. Shape (n, ...).
     """
 
@@ -321,6 +333,7 @@ class _Beginning:
     inner: InnerLevel
     start: dict[str, Any]
     real_adapter: list[Tensor]
+    features: Tensor
     inputs: Tensor
 
     def search(
@@ -450,7 +463,8 @@ class _Ground:
                 self.progress,
             )
             inputs = self.reads.of(features, material.sources, material.synthetic)
-        return _Beginning(material, inner, warm.get("start", {}), warm["real_adapter"], inputs)
+        start = warm.get("start", {})
+        return _Beginning(material, inner, start, warm["real_adapter"], features, inputs)
 
     def _warm_up(self, inner: InnerLevel, stage: str) -> None:
         """Begin with an adapter that no other member has trained; the journal keeps the end."""
@@ -486,7 +500,8 @@ def _run(
 
     learned = learn(search, watch=watch, between=lambda: journal.between(search))
     progress.finish()
-    journal.end_search(learned)
+    # One is enough to look at a row through, and an adapter is large.
+    journal.end_search(learned, None if member else search.course())
 
 
 def _contest(

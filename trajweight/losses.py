@@ -200,6 +200,20 @@ class TrajectoryLosses:
         self.processes.add_up([parts.all, parts.first, parts.later])
         return parts
 
+    def by_turn(self, row: int) -> tuple[list[int], list[int], Tensor]:
+        """What each assistant turn adds to a row's loss, differentiable; the parts sum to it.
+
+        Returns:
+            The turns that hold targets, ascending, how many targets each holds, and their parts.
+            Shape (turns,) each.
+        """
+        layout = padded([self.encoded[row]], pad_id=self.pad_id)
+        turns, place, counts = layout.target_turn.unique(return_inverse=True, return_counts=True)
+        tokens = self._tokens(layout, [row])
+        zeros = torch.zeros(len(turns), dtype=tokens.dtype, device=tokens.device)
+        parts = zeros.index_add(0, place.to(tokens.device), tokens) / len(tokens)
+        return turns.tolist(), counts.tolist(), parts
+
     def _member_losses(self, layout: Layout, rows: Sequence[int]) -> Tensor:
         tokens = self._tokens(layout, rows)
         return _means(tokens, layout.target_member.to(tokens.device), len(layout.members))

@@ -10,8 +10,10 @@ import polars as pl
 
 from trajweight.checkpoint import Checkpoints
 from trajweight.config import ReturnsConfig
+from trajweight.embedded import DEFAULT_MODEL, HUB_ID
 from trajweight.encoded import Encoded
 from trajweight.errors import ConfigError, DataError, DivergenceError
+from trajweight.features import LOSSES
 from trajweight.folding import folding_of
 from trajweight.interruption import Interruption
 from trajweight.job import Job, settings_of, without_head
@@ -20,7 +22,7 @@ from trajweight.leakage import relatives
 from trajweight.learning import Outcome, Scored, learn_weights, score_rows
 from trajweight.manifest import version_of
 from trajweight.material import Material
-from trajweight.models import DEFAULT_MODEL, HUB_ID, LoadedModel, load_model
+from trajweight.models import LoadedModel, load_model
 from trajweight.objective import objective_of
 from trajweight.processes import joined
 from trajweight.progress import Progress
@@ -28,10 +30,13 @@ from trajweight.retraining import card_of, save_adapter
 from trajweight.table import trajectory_of
 from trajweight.tokenization import encode_all
 from trajweight.tracking import tracker_of
+from trajweight.turnwise import packed
 from trajweight.weights import effective_sample_size, weight_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from trajweight.config import RunConfig
     from trajweight.run import Run
@@ -291,6 +296,8 @@ def _learn(
         "returns": asdict(job.config.returns),
     }
     job.run.save_head(tensors, config)
+    if outcome.course is not None:
+        job.run.save_direction(packed(outcome.course, outcome.student.vocabulary))
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
     if job.config.retrain.enabled:
@@ -413,16 +420,28 @@ def _save_scores(job: Job, scored: Scored, names: list[str], material: Material)
             "traj_id": names,
             "n_assistant_tokens": [sum(row.assistant_mask) for row in material.encoded],
             "base_nll": scored.base_nll.double().tolist(),
+            **_loss_columns(scored.losses),
             "embedding": scored.embeddings.float().tolist(),
         },
-        schema={
-            "traj_id": pl.String,
-            "n_assistant_tokens": pl.Int64,
-            "base_nll": pl.Float64,
-            "embedding": pl.List(pl.Float32),
-        },
+        schema_overrides={"embedding": pl.List(pl.Float32)},
     )
     job.run.save_table("features", features)
+
+
+def _loss_columns(losses: Sequence[Tensor]) -> dict[str, pl.Series]:
+    """The losses that the heads read, beside ``base_nll``: of the base model one number a row.
+
+    After real rows it is as many as there are adapters trained on real rows: a list a row.
+    """
+    found = {}
+    for place, name in enumerate(LOSSES):
+        columns = [each[:, place].double().tolist() for each in losses]
+        if name.startswith("real"):
+            rows = [list(row) for row in zip(*columns, strict=True)]
+            found[name] = pl.Series(rows, dtype=pl.List(pl.Float64))
+        elif name != "base_nll":
+            found[name] = pl.Series(columns[0], dtype=pl.Float64)
+    return found
 
 
 def _ensemble_table(names: list[str], scored: Scored) -> pl.DataFrame:

@@ -7,11 +7,12 @@
     rejected.jsonl       every row that was not kept, with file, line and reason
     envelopes.jsonl      what else stood in the files, so that they can be written again
     excluded.jsonl       kept rows that may not train, with the reason
-    features.parquet     what the frozen model saw: base loss and embedding
+    features.parquet     what the frozen model saw: embedding, base loss, the head's other losses
     weights.parquet      the result; see `trajweight.weights`
     ensemble.parquet     the weights by each head of an ensemble, and their range
     trace.jsonl          one line an outer step
     head.safetensors     the reweighting head, with head.json beside it
+    direction.safetensors where the search ended and which way the outer loss falls from there
     report.json          the facts of the report
     checkpoints/         of the learning; large, and gone when the run has finished
     adapter/             the retrained adapter in PEFT's layout, where one was asked for
@@ -40,6 +41,7 @@ from trajweight.weights import check_weight_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 TableName = Literal["trajectories", "features", "weights", "ensemble"]
@@ -49,13 +51,14 @@ TABLES: Final[tuple[TableName, ...]] = ("trajectories", "features", "weights", "
 ROWS: Final[tuple[RowsName, ...]] = ("rejected", "envelopes", "excluded", "trace")
 MANIFEST, CONFIG, REPORT = "manifest.json", "config.toml", "report.json"
 HEAD, HEAD_CONFIG = "head.safetensors", "head.json"
+DIRECTION: Final = "direction.safetensors"
 CHECKPOINTS: Final = "checkpoints"
 ADAPTER: Final = "adapter"
 #: What marks the folder of an adapter as one of ours, and all it may hold.
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 #: Every name a run may write; with force, these and nothing else are removed.
 RUN_FILES: Final[tuple[str, ...]] = (
-    *(MANIFEST, CONFIG, REPORT, HEAD, HEAD_CONFIG),
+    *(MANIFEST, CONFIG, REPORT, HEAD, HEAD_CONFIG, DIRECTION),
     *(f"{name}.parquet" for name in TABLES),
     *(f"{name}.jsonl" for name in ROWS),
 )
@@ -152,12 +155,16 @@ class Run:
         """Write the head as safetensors, and its config with the hash that ties both together."""
         from safetensors.torch import save
 
-        flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        mark = {"trajweight.schema_version": SCHEMA_VERSION}
-        write_atomically(self.folder / HEAD, save(flat, metadata=mark))
+        write_atomically(self.folder / HEAD, save(_flat(tensors), metadata=_MARK))
         digest = sha256_of(self.folder / HEAD)
         tied = {"schema_version": SCHEMA_VERSION, "head_sha256": digest, **config}
         write_atomically(self.folder / HEAD_CONFIG, _json(tied))
+
+    def save_direction(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write where the search ended as safetensors; see `trajweight.turnwise`."""
+        from safetensors.torch import save
+
+        write_atomically(self.folder / DIRECTION, save(_flat(tensors), metadata=_MARK))
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it was written."""
@@ -214,11 +221,45 @@ class Run:
         """
         from safetensors.torch import load_file
 
+        path, config = self._tied_head()
+        return load_file(path), config
+
+    def head_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The same for numpy, without torch and without the adapters of the features.
+
+        Raises:
+            RunError: See ``head``.
+        """
+        from safetensors import safe_open
+
+        path, config = self._tied_head()
+        with safe_open(path, framework="np") as file:
+            names = [name for name in file.keys() if not name.startswith("adapter.")]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}, config
+
+    def direction(self) -> dict[str, Tensor]:
+        """Where the search ended.
+
+        Raises:
+            RunError: If the run does not have it, or the file cannot be read.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.path_of(DIRECTION)
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            message = f"is no safetensors file that can be read: {error}"
+            raise RunError(message, path=path, hint=_AGAIN) from error
+
+    def _tied_head(self) -> tuple[Path, dict[str, Any]]:
+        """Where the head's tensors are, and the config that belongs to them."""
         path, config = self.path_of(HEAD), self._object(HEAD_CONFIG)
         if config.get("head_sha256") != sha256_of(path):
             message = f"does not belong to {HEAD_CONFIG}: the hash written there is another"
             raise RunError(message, path=path, hint=_AGAIN)
-        return load_file(path), config
+        return path, config
 
     def has(self, name: str) -> bool:
         """Whether the folder holds this file."""
@@ -326,6 +367,12 @@ _OUR_PART: Final = re.compile(
 _FOLDERS: Final = (CONVERSATIONS, CHECKPOINTS, ADAPTER)
 _MAKE: Final = "Make a run with `trajweight score DATA --out FOLDER`, then give that folder."
 _AGAIN: Final = "Run it again into the same folder with --force."
+_MARK: Final = {"trajweight.schema_version": SCHEMA_VERSION}
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them."""
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def _is_run(folder: Path) -> bool:

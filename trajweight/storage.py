@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -29,7 +29,7 @@ from trajweight.files import PART_SUFFIX, json_line, refusals_told, write_atomic
 from trajweight.trajectory import TEXT_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -178,16 +178,38 @@ class Storage:
             part = _read_part(path, [_TIE, *texts])
             rows = table.slice(first, part.height).collect()
             if not rows[_TIE].equals(part[_TIE]):
-                message = f"holds the texts of other rows than {TRAJECTORIES} names"
-                raise RunError(message, path=path, hint=_AGAIN)
+                raise _others(path)
             yield rows.hstack(part.drop(_TIE))
             first += rows.height
-        if first != n_rows:
-            message = f"has the texts of {first} rows, but {TRAJECTORIES} has {n_rows}"
-            raise RunError(message, path=self.conversations, hint=_AGAIN)
+        self._require_texts_of(n_rows, first)
         if not n_rows:
             nothing = [pl.lit(None, pl.String).alias(name) for name in texts]
             yield table.collect().with_columns(nothing)
+
+    def lookup(self, *texts: str) -> Callable[[int], dict[str, Any]]:
+        """A function from a row's place, 0 the first, to the row with some of its texts.
+
+        Only the group of rows it stands in is unpacked. Where the texts of which rows stand is
+        found out once, when this is called.
+
+        Raises:
+            RunError: Now or when a row is asked for, if the texts are not those of the table.
+        """
+        table, paths = pl.scan_parquet(self.folder / TRAJECTORIES), self._texts()
+        ends = np.cumsum([0, *map(_n_rows_of, paths)])
+        self._require_texts_of(table.select(pl.len()).collect().item(), int(ends[-1]))
+
+        def row_at(place: int) -> dict[str, Any]:
+            at = int(np.searchsorted(ends, place, side="right")) - 1
+            with _damage_told(paths[at]):
+                part = pl.scan_parquet(paths[at]).select(_TIE, *texts)
+                found = part.slice(place - int(ends[at]), 1).collect().row(0, named=True)
+            row = table.slice(place, 1).collect().row(0, named=True)
+            if row[_TIE] != found[_TIE]:
+                raise _others(paths[at])
+            return row | found
+
+        return row_at
 
     @property
     def conversations(self) -> Path:
@@ -239,6 +261,11 @@ class Storage:
     def _texts(self) -> list[Path]:
         """The files of the texts, in the order of the rows."""
         return sorted(self.conversations.glob("*.parquet"))
+
+    def _require_texts_of(self, n_rows: int, n_texts: int) -> None:
+        if n_texts != n_rows:
+            message = f"has the texts of {n_texts} rows, but {TRAJECTORIES} has {n_rows}"
+            raise RunError(message, path=self.conversations, hint=_AGAIN)
 
     def _write_texts(self, path: Path, texts: pl.DataFrame) -> None:
         def fill(stream: IO[bytes]) -> None:
@@ -382,9 +409,26 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
                 raise RunError(message, path=path, line=number, hint=_AGAIN) from error
 
 
+def _n_rows_of(path: Path) -> int:
+    with _damage_told(path):
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def _others(path: Path) -> RunError:
+    message = f"holds the texts of other rows than {TRAJECTORIES} names"
+    return RunError(message, path=path, hint=_AGAIN)
+
+
 def _read_part(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    try:
+    with _damage_told(path):
         return pl.read_parquet(path, columns=list(columns))
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say which file is read in this block where that fails."""
+    try:
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         message = f"is no Parquet file that can be read: {error}"
         raise RunError(message, path=path, hint=_AGAIN) from error

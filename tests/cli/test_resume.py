@@ -31,7 +31,10 @@ max_steps = 60
 contest_steps = 1
 checkpoint_every = 10
 """
-SAME = ("weights.parquet", "head.safetensors", "head.json", "trace.jsonl")
+SAME = (
+    *("weights.parquet", "head.safetensors", "head.json", "trace.jsonl"),
+    "direction.safetensors",
+)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,10 @@ SAMPLE = Path(__file__).parents[2] / "sample_data"
 OUTER = OuterConfig(
     max_steps=3, min_steps=3, contest_steps=1, ensemble=2, population=2, checkpoint_every=2
 )
-SAME = ("weights.parquet", "head.safetensors", "head.json", "trace.jsonl", "features.parquet")
+SAME = (
+    *("weights.parquet", "head.safetensors", "head.json", "trace.jsonl", "features.parquet"),
+    "direction.safetensors",
+)
 
 
 class KilledError(Exception):

@@ -51,6 +51,15 @@ def kept(storage: Storage) -> pl.DataFrame:
     return pl.concat(storage.batches(*TEXT_COLUMNS)).select(SCHEMA.names())
 
 
+def one_by_one(storage: Storage) -> pl.DataFrame:
+    look_up = storage.lookup(*TEXT_COLUMNS)
+    n_rows = pl.read_parquet(storage.folder / "trajectories.parquet").height
+    return pl.DataFrame([look_up(place) for place in range(n_rows)], schema=SCHEMA)
+
+
+WAYS_TO_READ = pytest.mark.parametrize("read", [kept, one_by_one])
+
+
 def texts_rejected(storage: Storage) -> list[str]:
     lines = (storage.folder / "rejected.jsonl").read_bytes().splitlines()
     return [json.loads(line)["text"] for line in lines]
@@ -82,6 +91,7 @@ def test_what_was_taken_comes_back_in_order_however_it_was_cut(
 
     names = [name for group in groups for kept, _ in group for name in kept]
     assert kept(storage).equals(frame(*names))
+    assert one_by_one(storage).equals(frame(*names))
     assert count == len(names)
     assert texts_rejected(storage) == [text for each in groups for _, gone in each for text in gone]
     assert all(name.startswith("conversations/0") for name in files(storage.folder)[:-2])
@@ -152,7 +162,8 @@ def test_a_full_disk_at_the_end_leaves_no_half_table(tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
-def test_texts_of_other_rows_are_refused(tmp_path):
+@WAYS_TO_READ
+def test_texts_of_other_rows_are_refused(tmp_path, read):
     storage, other = Storage(tmp_path), Storage(tmp_path / "other")
     storage.save(frame("a", "b"))
     other.folder.mkdir()
@@ -161,14 +172,15 @@ def test_texts_of_other_rows_are_refused(tmp_path):
         path.replace(storage.conversations / path.name)
 
     with pytest.raises(RunError, match="texts of other rows") as caught:
-        kept(storage)
+        read(storage)
 
     assert str(caught.value.path).endswith("00000-00000.parquet")
     assert "--force" in caught.value.hint
 
 
+@WAYS_TO_READ
 @pytest.mark.parametrize("n_gone", [1, 2])
-def test_texts_that_are_missing_are_counted(tmp_path, monkeypatch, n_gone):
+def test_texts_that_are_missing_are_counted(tmp_path, monkeypatch, n_gone, read):
     monkeypatch.setattr("trajweight.storage._PART_ROWS", 1)
     storage = Storage(tmp_path)
     storage.take(0, [batch("a"), batch("b")])
@@ -177,17 +189,18 @@ def test_texts_that_are_missing_are_counted(tmp_path, monkeypatch, n_gone):
         path.unlink()
 
     with pytest.raises(RunError, match=rf"texts of {2 - n_gone} rows, but .* has 2"):
-        kept(storage)
+        read(storage)
 
 
-def test_a_part_that_is_no_parquet_is_named(tmp_path):
+@WAYS_TO_READ
+def test_a_part_that_is_no_parquet_is_named(tmp_path, read):
     storage = Storage(tmp_path)
     storage.save(frame("a"))
     (path,) = storage.conversations.iterdir()
     path.write_text("nothing")
 
     with pytest.raises(RunError, match="no Parquet file that can be read"):
-        kept(storage)
+        read(storage)
 
 
 def test_what_broke_off_is_cleared_and_what_is_not_ours_stays(tmp_path):
