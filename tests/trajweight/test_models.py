@@ -11,8 +11,9 @@ import torch
 from trajweight import embedded
 from trajweight.chat_format import probe
 from trajweight.devices import choose_device, choose_dtype
+from trajweight.embedded import DEFAULT_MODEL, HUB_ID
 from trajweight.errors import ConfigError, MissingError, TemplateError
-from trajweight.models import DEFAULT_MODEL, HUB_ID, load_model
+from trajweight.models import load_model
 from trajweight.progress import Progress
 from trajweight.tiny import build_tiny
 from trajweight.tokenization import Encoded, encode

@@ -1,0 +1,168 @@
+"""Files of rows, written as they come: whatever their number, few are in memory at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from trajweight.errors import MissingError, TrajweightError
+from trajweight.files import json_line, refusals_told, write_atomically, write_jsonl
+from trajweight.jsontext import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    import datasets
+    import pyarrow as pa
+
+    from trajweight.trainers import Container, Row
+
+#: Rows that stand together in a Parquet file.
+GROUP_ROWS: Final = 1_024
+_REPORT: Final = "Please report this as a bug."
+
+
+def write_rows(path: Path, rows: Iterable[Row], container: Container, schema: pa.Schema) -> int:
+    """Write a file of rows, or a folder of `datasets`; gives back how many.
+
+    Args:
+        path: Where.
+        rows: What.
+        container: How.
+        schema: Of Parquet, so that no group of rows infers types of its own; else not looked at.
+
+    Raises:
+        TrajweightError: If the system refuses, or a row is not of the schema.
+        MissingError: If a package is needed and not there.
+    """
+    if container == "jsonl":
+        return write_jsonl(path, rows)
+    if container == "parquet":
+        return _write_parquet(path, rows, schema)
+    return _write_dataset(path, rows)
+
+
+class Spool:
+    """Rows in a scratch file, to be read again in any order and any number of times."""
+
+    def __init__(self) -> None:
+        """An empty one; its file has no name, so nothing is left of it whatever happens."""
+        self._stream = tempfile.TemporaryFile(prefix="trajweight-")  # noqa: SIM115 - see __exit__
+        self._places: dict[int, tuple[int, int]] = {}
+        self._end = 0
+
+    def __enter__(self) -> Spool:
+        """Close it at the end of a block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self._stream.close()
+
+    def add(self, name: int, row: Row) -> None:
+        """Keep a row under a number."""
+        line = json_line(row)
+        self._stream.write(line)
+        self._places[name] = (self._end, len(line))
+        self._end += len(line)
+
+    def rows(self, names: Iterable[int]) -> Iterator[Row]:
+        """The rows of these numbers, in this order."""
+        for name in names:
+            place, length = self._places[name]
+            self._stream.seek(place)
+            yield decode(self._stream.read(length))
+
+
+def _write_parquet(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 0
+
+    def fill(stream: IO[bytes]) -> None:
+        nonlocal count
+        left = iter(rows)
+        with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+            while group := list(itertools.islice(left, GROUP_ROWS)):
+                try:
+                    writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                    message = f"{path.name}: a row is not what the target reads: {error}"
+                    raise TrajweightError(message, hint=_REPORT) from error
+                count += len(group)
+
+    write_atomically(path, fill)
+    return count
+
+
+def _write_dataset(folder: Path, rows: Iterable[Row]) -> int:
+    """Fill a folder for ``load_from_disk``."""
+    try:
+        import datasets
+    except ImportError as error:
+        message = "a datasets folder needs the package datasets."
+        raise MissingError(message, hint="pip install datasets") from error
+    text, nested = datasets.Value("string"), datasets.List(datasets.Json())
+    features = datasets.Features(
+        {
+            **dict.fromkeys(("traj_id", "source", "origin", "split", "task_id"), text),
+            "weight": datasets.Value("float64"),
+            "messages": nested,
+            "tools": nested,
+            "extra_json": text,
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        refusals_told(folder),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".trajweight-") as beside,
+        _without_bars(),
+    ):
+        shard = Path(beside) / "rows.arrow"
+        count = _write_arrow(shard, rows, features)
+        # the library is silent; the surface says what runs
+        made = datasets.Dataset.from_file(str(shard)) if count else _empty(features)
+        made.save_to_disk(folder)
+    return count
+
+
+def _write_arrow(path: Path, rows: Iterable[Row], features: datasets.Features) -> int:
+    """Rows in Arrow's own form, a group at a time."""
+    from datasets.arrow_writer import ArrowWriter
+
+    count = 0
+    with ArrowWriter(path=str(path), features=features, writer_batch_size=GROUP_ROWS) as writer:
+        for row in rows:
+            writer.write(features.encode_example(row))
+            count += 1
+        writer.finalize()
+    return count
+
+
+def _empty(features: datasets.Features) -> datasets.Dataset:
+    import datasets
+
+    return datasets.Dataset.from_list([], features)
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    import datasets
+
+    had_bars = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if had_bars:
+            datasets.enable_progress_bars()
