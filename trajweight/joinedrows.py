@@ -79,10 +79,8 @@ def rows_to_join(source: Source, maker: RowMaker, layout: Layout) -> Iterator[Jo
         for item in items:
             yield _row(item, str(source.path), paths)
         return
-    for number, item in enumerate(maker.opened(begun, is_real=False)):
+    for item in maker.opened(begun):
         yield _made(item, maker, paths)
-        maker.file.remains.take(item, number)  # else it would hold every record until the end
-        maker.file.remains.lines()
 
 
 def _made(item: Item, maker: RowMaker, paths: tuple[str, ...]) -> JoinRow:

@@ -103,7 +103,7 @@ class RowReader:
         """
         for source, is_real in files:
             before = self.n_read
-            for item in self.maker.opened(source, is_real=is_real):
+            for item in self.maker.opened(source, is_real=is_real, keeps_remains=True):
                 self._take(item)
                 if self.n_read % _TOLD_ROWS == 0:
                     progress.advance(self.n_read - before)

@@ -170,19 +170,23 @@ class RowMaker:
         self._paths: dict[str, fields.Paths] = {}
         self._empty = dict.fromkeys((*TRAJECTORY_COLUMNS, *IDENTITY_COLUMNS))
 
-    def opened(self, source: Source, *, is_real: bool) -> Iterator[Item]:
+    def opened(
+        self, source: Source, *, is_real: bool = False, keeps_remains: bool = False
+    ) -> Iterator[Item]:
         """Begin with a file, and give what its rows are made from.
 
         Args:
             source: The file.
             is_real: Whether all its rows are real.
+            keeps_remains: Whether what stands in no row is followed. Then ``file.remains`` must be
+                told of every row, or it holds all records until the end.
 
         Raises:
             DataError: If its records can be read, and none of the first is of a known format; of
                 a file that was only found in a folder, each of its records is rejected instead.
         """
         remains = Remains(str(source.path), source.container)
-        records = remains.watched(source.records())
+        records = remains.watched(source.records()) if keeps_remains else iter(source.records())
         first = list(islice(records, _SAMPLE))
         values = tuple(record.value for record in first if not record.fault)
         form = self._layout.form or _detected(source, values)

@@ -84,7 +84,7 @@ def survey(path: Path, *, layout: Layout, rows: int | None = FIRST_ROWS) -> list
 
 def _facts(source: Source, layout: Layout, rows: int | None) -> dict[str, Any]:
     maker = RowMaker(layout=layout)
-    items = maker.opened(source, is_real=False)
+    items = maker.opened(source)
     seen = _Seen()
     for item in islice(items, rows):
         maker.file.facts.n_lines += 1

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trajweight.containers import decoding
 from trajweight.errors import DataError
 from trajweight.reading import read_trajectories
+from trajweight.records import Record
 from trajweight.rows import Layout
 from trajweight.survey import failed, survey
 
@@ -223,3 +225,30 @@ def test_looking_at_json_loads_no_library_that_takes_long(path: Path):
     )
 
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_looking_at_all_rows_holds_none_of_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading follows each record into its rows; looking does not, or it would hold them all."""
+    most = 0
+
+    class Counted(Record):
+        alive = 0
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            nonlocal most
+            super().__init__(*given, **named)
+            Counted.alive += 1
+            most = max(most, Counted.alive)
+
+        def __del__(self) -> None:
+            Counted.alive -= 1
+
+    monkeypatch.setattr(decoding, "Record", Counted)
+
+    written = write(path, [chat(1 + n % 7) for n in range(500)])
+    (found,) = survey(written, layout=Layout(), rows=None)
+
+    assert found.facts["rows"]["seen"] == 500
+    assert 0 < most <= 40  # those that the format is told by are held together
