@@ -58,7 +58,9 @@ def browse(chosen: Browse, surface: "Surface", typed: "Typed") -> None:
     marks = load_marks(path, rows["traj_id"], force=chosen.force)
     if marks.strangers:
         surface.warn(f"{path} has marks of {len(marks.strangers)} rows that are not in this run")
-    app = browser(run, rows, marks, rng=random.Random(chosen.seed or 0), interruption=typed.interruption)
+    app = browser(
+        run, rows, marks, rng=random.Random(chosen.seed or 0), interruption=typed.interruption
+    )
     with typed.interruption.deferred():  # so that the terminal is put back first
         app.run()
     if app.failure is not None:

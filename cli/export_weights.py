@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trajweight.cli._command import Typed
     from trajweight.cli._console import Surface
     from trajweight.export import ExportRequest, ExportResult
+    from trajweight.progress import Progress
+    from trajweight.run import Run
     from trajweight.trajectory import Origin, Split
 
 
@@ -45,6 +47,9 @@ class ExportWeights(Common):
         model: The base model that the configs name.
         max_tokens: Longest row of mode tokenized.
         allow_unfaithful: Write what is known not to act.
+        push_to_hub: Dataset on the Hugging Face Hub to send the folder to.
+        public: Everybody may see it there.
+        licence: What the data is under.
         min_weight: Least weight of a synthetic row.
         top_k: How many synthetic rows.
         top_fraction: What share of the synthetic training rows.
@@ -165,6 +170,35 @@ class ExportWeights(Common):
             rich_help_panel=OUTPUT,
         ),
     ] = False
+    push_to_hub: Annotated[
+        str | None,
+        Option(
+            "--push-to-hub",
+            metavar="OWNER/NAME",
+            help="Send the folder, with a data card, to a private dataset on the Hugging Face "
+            "Hub; default: nothing leaves this machine.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    public: Annotated[
+        bool,
+        Option(
+            "--public",
+            metavar="",
+            help="With --push-to-hub: everybody may see the dataset.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
+    licence: Annotated[
+        str | None,
+        Option(
+            "--licence",
+            metavar="NAME",
+            help="With --push-to-hub: what the data is under, such as cc-by-4.0; default: what "
+            "its rows say.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
     min_weight: Annotated[
         float | None,
         Option(
@@ -245,21 +279,27 @@ def export_weights(chosen: ExportWeights, surface: "Surface", typed: "Typed") ->
         from trajweight import export
         from trajweight.run import load_run
 
+        request, run = _request(chosen), load_run(chosen.run)
+        if chosen.push_to_hub is not None:
+            _require_folder(chosen, request)
         result = export.export_weights(
-            load_run(chosen.run),
+            run,
             chosen.out,
-            _request(chosen),
+            request,
             force=chosen.force,
             argv=typed.argv,
             progress=progress,
         )
+        url = None if chosen.push_to_hub is None else _pushed(chosen, run, progress)
     for line in _told(result):
         (surface.say if is_stdout else surface.print)(line)
     for note in result.notes:
         surface.say(note)
+    if url is not None:
+        surface.print(f"Sent to {url}")
     surface.finish(
         inputs=[chosen.run],
-        outputs={"export": result.path},
+        outputs={"export": result.path} | ({} if url is None else {"hub": url}),
         metrics={
             "target": result.target,
             "mode": result.mode,
@@ -302,6 +342,28 @@ def _request(chosen: ExportWeights) -> "ExportRequest":
         seed=chosen.seed or 0,
         allow_unfaithful=chosen.allow_unfaithful,
     )
+
+
+def _require_folder(chosen: ExportWeights, request: "ExportRequest") -> None:
+    """A single file has no card, so it is no dataset to send."""
+    from trajweight.export.request import is_one_file, mode_of, target_of
+
+    target = target_of(request, chosen.out)
+    if is_one_file(target, mode_of(target, request)):
+        message = f"--push-to-hub: --out {chosen.out} is data alone, without a card."
+        raise ConfigError(message, hint="Export to a trainer, such as --to trl.")
+
+
+def _pushed(chosen: ExportWeights, run: "Run", progress: "Progress") -> str:
+    """Send what was written; gives back where it can be seen."""
+    from trajweight.card import write_card
+    from trajweight.hub import push_to_hub
+
+    progress.start("sending to the Hub")
+    write_card(chosen.out, run, licence=chosen.licence or "")
+    url = push_to_hub(chosen.out, str(chosen.push_to_hub), private=not chosen.public)
+    progress.finish()
+    return url
 
 
 def _told(result: "ExportResult") -> list[str]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from trajweight.analysis.histograms import BIN_EDGES, histogram
-from trajweight.export.facts import plan_of, read_facts
+from trajweight.export.facts import plan_of, read_facts, save_facts
+from trajweight.files import sha256_of, write_atomically
 from trajweight.formats.lookup import look_up
 from trajweight.jsontext import decode
 from trajweight.trainers import target_named
@@ -219,6 +220,26 @@ def card_facts(folder: Path, run: Run, *, licence: str = "", title: str = "") ->
         },
         usage=_usage(folder),
     )
+
+
+def write_card(folder: Path, run: Run, *, licence: str = "") -> None:
+    """Make the README of an export a card, with what it said of training below.
+
+    Args:
+        folder: Of the export.
+        run: What it was made from.
+        licence: That of the whole, where the publisher says one.
+
+    Raises:
+        ConfigError: If the folder is no export.
+    """
+    text = card(card_facts(folder, run, licence=licence))
+    write_atomically(folder / "README.md", text.encode())
+    facts = read_facts(folder)
+    for file in facts["files"]:
+        if file["role"] == "readme":
+            file["sha256"] = sha256_of(folder / file["name"])
+    save_facts(folder, facts)
 
 
 def _usage(folder: Path) -> str:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.commands import call
+from tests.runs import make_run, row
 from trajweight.errors import ConfigError, MissingError, TrajweightError
 from trajweight.hub import push_to_hub
 
@@ -152,3 +158,39 @@ def test_a_name_that_is_none_is_refused(hub: Hub, folder: Path, name: str) -> No
 def test_a_folder_without_a_card_is_refused(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no README\.md"):
         push_to_hub(tmp_path, "me/set", token="hf_x", endpoint=hub.url)
+
+
+def test_the_command_sends_an_export_with_its_card(hub: Hub, tmp_path: Path) -> None:
+    rows = [row("s1", license="mit"), row("s2", license="mit", text="other"), row("s3", text="!")]
+    run = make_run(tmp_path, rows, {"s1": 1.0, "s2": 2.0, "s3": 3.0})
+    out = tmp_path / "out"
+    arguments = [str(run.folder), "--to", "openai", "--out", str(out), "--push-to-hub", "me/set"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "trajweight.cli", "export-weights", *arguments, "--json"],
+        env={**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_x", "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        check=True,
+    )
+
+    assert json.loads(done.stdout)["outputs"]["hub"].startswith(hub.url)
+    assert hub.created[0].get("private", hub.created[0].get("visibility")) in (True, "private")
+    sent = hub.files["README.md"].decode()
+    assert sent.startswith("---\n")
+    assert "mit" in sent
+    assert "unknown" in sent  # one row says no licence
+    named = {each["name"]: each["sha256"] for each in json.loads(hub.files["export.json"])["files"]}
+    assert hashlib.sha256(hub.files["README.md"]).hexdigest() == named["README.md"]
+
+
+def test_data_without_a_card_is_not_sent(hub: Hub, tmp_path: Path) -> None:
+    run = make_run(tmp_path, [row("s1")], {"s1": 1.0})
+
+    said = call(
+        "export-weights", run.folder, "--out", tmp_path / "a.jsonl", "--push-to-hub", "me/set"
+    )
+
+    assert said.code == 2
+    assert "without a card" in said.err
+    assert not hub.files
+    assert not (tmp_path / "a.jsonl").exists()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from trajweight.embedded import DEFAULT_MODEL, HUB_ID
 from trajweight.export.data_files import Spool, write_rows
 from trajweight.export.examples import Seen, examples_of, rows_of
-from trajweight.export.facts import MANIFEST, export_facts, with_files
+from trajweight.export.facts import export_facts, save_facts, with_files
 from trajweight.export.layout import Layout, layout_of
 from trajweight.export.outgoing import Outgoing, outgoing
 from trajweight.export.places import require_free, whole_folder
@@ -153,7 +152,7 @@ class _Work:
         )
         write_atomically(folder / README, readme(self.target, plan, told, facts).encode())
         roles |= {ROWS: "rows", README: "readme"}
-        write_atomically(folder / MANIFEST, _json(with_files(facts, folder, plan, roles)))
+        save_facts(folder, with_files(facts, folder, plan, roles))
         return self._result(out, going, plan, notes)
 
     def _write_data(
@@ -350,7 +349,3 @@ def _mode_notes(mode: Mode, going: Outgoing, layout: Layout) -> Iterator[str]:
             f"The rows left out carry {1 - going.mass_kept:.1%} of the learned weight; those that "
             "are left count alike."
         )
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

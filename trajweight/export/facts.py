@@ -5,11 +5,12 @@ It names no time and no folder, so that equal exports are equal to the byte.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from trajweight.errors import ConfigError
-from trajweight.files import sha256_of
+from trajweight.files import sha256_of, write_atomically
 from trajweight.jsontext import NotJsonError, decode
 from trajweight.manifest import SEMANTICS, version_of
 from trajweight.trainers import DataFile, Plan
@@ -83,6 +84,12 @@ def export_facts(
             "manifest_sha256": sha256_of(run.path_of("manifest.json")),
         },
     }
+
+
+def save_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest of an export."""
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / MANIFEST, text.encode())
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
