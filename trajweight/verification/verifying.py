@@ -21,6 +21,7 @@ import numpy as np
 from trajweight.encoded import Encoded
 from trajweight.errors import ConfigError, MissingError, TrajweightError
 from trajweight.export.facts import MANIFEST, plan_of, read_facts
+from trajweight.quiet import quiet_libraries
 from trajweight.table import trajectory_of
 from trajweight.tiny import build_tiny
 from trajweight.tokenization import encode
@@ -105,8 +106,9 @@ class _Question:
         self.target, self.plan, self.export, self.scratch = target, plan, export, scratch
         own_files = _changed_files(export, target, plan)
         model, self.tokenizer = build_tiny()
-        model.save_pretrained(scratch / "model")
-        self.tokenizer.save_pretrained(scratch / "model")
+        with quiet_libraries():
+            model.save_pretrained(scratch / "model")
+            self.tokenizer.save_pretrained(scratch / "model")
         self.trial = Trial(target, plan.mode, plan, own_files, self._encode())
         rows = trial_rows(self._tokens)
         # A changed config keeps numbers of its own data, and a longer row may suffer from these.
@@ -166,7 +168,7 @@ class _Question:
         )
         if done.returncode == MISSING and not all(told.values()):
             absent = ", ".join(package for package, version in told.items() if version is None)
-            said = f"{absent} is not installed for {python}; nothing was measured."
+            said = f"not installed for {python}: {absent}; nothing was measured."
             return Verdict("SKIPPED", said, versions=named)
         if done.returncode or not gradients.is_file():
             raise _failure(self.target, done)

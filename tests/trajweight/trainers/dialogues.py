@@ -71,6 +71,7 @@ def dialogues(draw: st.DrawFn, *, shuffles_results: bool = False) -> list[Messag
             order = draw(st.permutations(ids)) if shuffles_results else ids
             turns += [turn("tool", draw(_SAID), tool_call_id=i) for i in order]
         turns.append(_reply(draw, draw(_SPOKEN)))
+    turns[-1].pop("untrained", None)  # something is left to train on
     return turns
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ import yaml
 from hypothesis import given
 
 import trajweight.adapters
-from pathlib import Path
 from tests.trajweight.trainers.dialogues import (
     TOOLS,
     Message,
@@ -48,31 +48,25 @@ def read(row: dict[str, Any]) -> list[Message]:
 def told(turns: list[Message]) -> list[Message]:
     """The same of canonical messages, the results of a reply in the order of its calls."""
     made: list[Message] = []
-    order: list[str] = []
+    waiting: list[str] = []
+    results: dict[str, Message] = {}
     for message in turns:
         one = {"role": message["role"], "content": message["content"]}
-        if message["role"] == "assistant":
-            one["trained"] = not message.get("untrained", False)
-            order = [call["id"] for call in message.get("tool_calls", ())]
-            if order:
-                one["calls"] = [
-                    {"name": call["name"], "arguments": call["arguments"]}
-                    for call in message["tool_calls"]
-                ]
-            if "reasoning" in message:
-                one["reasoning"] = message["reasoning"]
         if message["role"] == "tool":
-            one["place"] = order.index(message["tool_call_id"])
+            results[message["tool_call_id"]] = one
+            if results.keys() == set(waiting):
+                made += [results[name] for name in waiting]
+                results = {}
+            continue
+        if message["role"] == "assistant":
+            waiting = [call["id"] for call in message.get("tool_calls", ())]
+            one["trained"] = not message.get("untrained", False)
+            one |= {key: message[key] for key in ("reasoning",) if key in message}
+            if waiting:
+                calls = message["tool_calls"]
+                one["calls"] = [{"name": c["name"], "arguments": c["arguments"]} for c in calls]
         made.append(one)
-    for at in range(len(made)):
-        while made[at].get("place", at) != at and "place" in made[at]:
-            start = at - next(i for i in range(at + 1) if "place" not in made[at - i]) + 1
-            end = start
-            while end < len(made) and "place" in made[end]:
-                end += 1
-            made[start:end] = sorted(made[start:end], key=lambda one: one["place"])
-            break
-    return [{key: value for key, value in one.items() if key != "place"} for one in made]
+    return made
 
 
 @given(dialogues(shuffles_results=True))
@@ -135,7 +129,9 @@ def test_the_native_config_says_that_weights_are_no_flags_and_loads_the_plugin()
 
 
 def test_resampled_epochs_are_read_in_their_order() -> None:
-    config = yaml.safe_load(SWIFT.files(plan("resample", "data/a.jsonl", "data/b.jsonl"))["train.yaml"])
+    config = yaml.safe_load(
+        SWIFT.files(plan("resample", "data/a.jsonl", "data/b.jsonl"))["train.yaml"]
+    )
 
     assert config["dataset"] == ["data/a.jsonl", "data/b.jsonl"]
     assert config["num_train_epochs"] == 1

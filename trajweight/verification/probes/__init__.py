@@ -1,7 +1,7 @@
 """Questions to trainers: each file asks one, in that trainer's own Python environment.
 
-A probe imports torch, the standard library and its trainer, never trajweight. It defines ``PACKAGES``,
-the distributions whose versions count, the trainer first, and
+A probe imports torch, the standard library and its trainer, never trajweight. It defines
+``PACKAGES``, the distributions whose versions count, the trainer first, and
 
     gradient(export: Path, model: Path, micro_batch: int) -> dict[str, torch.Tensor]
 

@@ -45,7 +45,8 @@ def main(path: Path) -> int:
 def _loaded(path: Path) -> Any:
     """The probe, a module of its own."""
     spec = importlib.util.spec_from_file_location("trajweight_probe", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -60,4 +61,6 @@ def _version_of(package: str) -> str | None:
 
 
 if __name__ == "__main__":
+    # A probe is named like its trainer, and must not be found in its place.
+    sys.path.remove(str(Path(__file__).parent))
     sys.exit(main(Path(sys.argv[1])))
