@@ -41,7 +41,7 @@ FLOORS = """
 4  models backbone devices embedded tiny    |                              |
 3  fields identity filefacts problems repair remains duplicates           | |
 2  config trajectory weights formats containers records cache quiet processes checkpoint storage
-1  errors progress files jsontext stopwatch interruption workers adapters
+1  errors progress files jsontext stopwatch interruption workers adapters claim
 """
 WINGS = ("data", "maths", "results")
 

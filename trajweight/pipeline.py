@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from trajweight.checkpoint import Checkpoints
+from trajweight.claim import claimed
 from trajweight.config import ReturnsConfig
 from trajweight.embedded import DEFAULT_MODEL, HUB_ID
 from trajweight.encoded import Encoded
@@ -68,21 +69,23 @@ def curate(
 
     Raises:
         DataError: If nothing could be kept, or there is no synthetic trajectory to weigh.
-        ConfigError: If a setting or the folder cannot be used.
+        ConfigError: If a setting or the folder cannot be used, or another process works there.
         MissingError: If the model cannot be had.
         Interrupted: If that was asked for.
     """
     processes = joined(config.model.device)
-    job = Job.begin(
-        config,
-        processes.own_folder(out),
-        force=force,
-        progress=progress if processes.is_main else Progress(),
-        argv=argv,
-        kind="learned",
-        processes=processes,
-    )
-    return _curated(job, interruption or Interruption())
+    folder = processes.own_folder(out)
+    with claimed(folder):
+        job = Job.begin(
+            config,
+            folder,
+            force=force,
+            progress=progress if processes.is_main else Progress(),
+            argv=argv,
+            kind="learned",
+            processes=processes,
+        )
+        return _curated(job, interruption or Interruption())
 
 
 def resume(run: Run, *, progress: Progress, interruption: Interruption | None = None) -> Run:
@@ -100,16 +103,18 @@ def resume(run: Run, *, progress: Progress, interruption: Interruption | None = 
         RunError: If the run is of another kind or had hardly begun, or if an input, a version or
             the device is another than it was.
         DataError: If an input is gone.
+        ConfigError: If another process works in the run.
         Interrupted: If that was asked for.
     """
     processes = joined(settings_of(run).model.device)
     run = replace(run, folder=processes.own_folder(run.folder, resumes=True))
-    if run.manifest().get("status") == "finished":
-        run.remove_checkpoints()
-        return run
     progress = progress if processes.is_main else Progress()
-    job = Job.resume(run, progress=progress, processes=processes)
-    return _curated(job, interruption or Interruption())
+    with claimed(run.folder):
+        if run.manifest().get("status") == "finished":
+            run.remove_checkpoints()
+            return run
+        job = Job.resume(run, progress=progress, processes=processes)
+        return _curated(job, interruption or Interruption())
 
 
 def _curated(job: Job, interruption: Interruption) -> Run:

@@ -32,6 +32,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal
 import orjson
 import polars as pl
 
+from trajweight.claim import LOCK
 from trajweight.errors import ConfigError, RunError
 from trajweight.files import PART_SUFFIX, json_line, sha256_of, write_atomically, write_jsonl
 from trajweight.manifest import SCHEMA_VERSION, now, standing_facts
@@ -303,7 +304,8 @@ def create_run(out: Path, *, force: bool, facts: Mapping[str, Any] | None = None
     if out.exists() and not out.is_dir():
         message = f"{out} is a file; a run needs a folder."
         raise ConfigError(message, hint="Give another --out.")
-    entries = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    found = (path.name for path in out.iterdir()) if out.is_dir() else ()
+    entries = sorted(name for name in found if name != LOCK)
     if entries and not force:
         message = f"{out} is not empty: it holds {_some(entries)}."
         raise ConfigError(message, hint="--force or another --out")
