@@ -73,19 +73,18 @@ class Axolotl(Target):
     refused: ClassVar[Mapping[Mode, Refusal]] = {
         "native": Refusal(
             "axolotl trains on a turn or does not; a weight in its rows is compared with zero, or "
-            "dropped",
+            "dropped.",
             "adapter",
         ),
         "buckets": Refusal(
-            "axolotl joins its datasets and draws from none more often than from another",
+            "axolotl joins its datasets and draws from none more often than from another.",
             "resample",
         ),
-        "tokenized": Refusal("axolotl reads tokenised rows, but no weights in them", "adapter"),
+        "tokenized": Refusal("axolotl reads tokenised rows, but no weights in them.", "adapter"),
     }
     keeps_turn_flags = True
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = {"adapter": (_PLUGIN,)}
     probe = "axolotl"
-    packages = ("axolotl", "transformers", "trl")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages and tools as JSON text, which axolotl decodes.

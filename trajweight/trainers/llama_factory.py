@@ -79,20 +79,19 @@ class LlamaFactory(Target):
     refused: ClassVar[Mapping[Mode, Refusal]] = {
         "native": Refusal(
             "LLaMA-Factory removes every column that it does not know before it tokenises, and its "
-            "loss takes no weights",
+            "loss takes no weights.",
             "resample",
         ),
         "adapter": Refusal(
             "LLaMA-Factory has no place to hang a trainer or a collator of one's own; its source "
-            "would have to be patched",
+            "would have to be patched.",
             "resample",
         ),
         "tokenized": Refusal(
-            "LLaMA-Factory reads tokenised rows, but no weights in them", "resample"
+            "LLaMA-Factory reads tokenised rows, but no weights in them.", "resample"
         ),
     }
     probe = "llama_factory"
-    packages = ("llamafactory", "transformers")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Turns by human, gpt, function_call and observation, system and tools as text.

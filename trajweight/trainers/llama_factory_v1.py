@@ -51,19 +51,18 @@ class LlamaFactoryV1(Target):
         "native": Refusal(
             "LLaMA-Factory v1 divides the loss of a micro-batch by the sum of its weights, so that "
             "the weight of a trajectory cancels where micro_batch_size is 1, and is blunted where "
-            "it is larger",
+            "it is larger.",
             "resample",
             can_be_forced=True,
         ),
         "adapter": Refusal(
-            "LLaMA-Factory v1 names its trainer in its own source; one of ours has no way in",
+            "LLaMA-Factory v1 names its trainer in its own source; one of ours has no way in.",
             "resample",
         ),
-        "tokenized": Refusal("LLaMA-Factory v1 renders messages itself", "resample"),
+        "tokenized": Refusal("LLaMA-Factory v1 renders messages itself.", "resample"),
     }
     keeps_turn_flags = True
     probe = "llama_factory_v1"
-    packages = ("llamafactory", "transformers")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages with a ``loss_weight`` each, tools as JSON text or an empty text.

@@ -63,18 +63,17 @@ class MsSwift(Target):
     refused: ClassVar[Mapping[Mode, Refusal]] = {
         "adapter": Refusal(
             "ms-swift has a weight of its own on every message; mode native fills it, and loads a "
-            "small plugin of ours for the token that ends a turn",
+            "small plugin of ours for the token that ends a turn.",
             "native",
         ),
         "tokenized": Refusal(
-            "ms-swift renders messages by its own templates and takes no labels from a file",
+            "ms-swift renders messages by its own templates and takes no labels from a file.",
             "native",
         ),
     }
     keeps_turn_flags = True
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = {"native": (_PLUGIN,)}
     probe = "ms_swift"
-    packages = ("ms-swift", "transformers")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages, with ``loss`` on every reply, and tools as JSON text.

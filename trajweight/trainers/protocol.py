@@ -149,7 +149,6 @@ class Target(ABC):
         adapters: By mode, names of files of `trajweight.adapters` that are copied beside the data.
         probe: Name of the file under ``verification/probes`` that asks the trainer itself; empty
             where nothing can be run, as with a service.
-        packages: Distributions that the probe needs, the trainer first.
         is_plain: Whether it is no trainer but a file: rows with their weights need no folder then.
     """
 
@@ -163,7 +162,6 @@ class Target(ABC):
     schema: ClassVar[pa.Schema | None] = None
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = {}
     probe: ClassVar[str] = ""
-    packages: ClassVar[tuple[str, ...]] = ()
     is_plain: ClassVar[bool] = False
 
     @abstractmethod
