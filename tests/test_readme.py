@@ -9,12 +9,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import typer
 
+from trajweight.cli.main import app
 from trajweight.problems import CODES
 from trajweight.repair import REPAIRS
+from trajweight.trainers import targets
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,18 +61,19 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert "'weight'" in done.stdout
 
 
-def test_every_command_of_the_table_exists() -> None:
-    commands = re.findall(r"^\| `([a-z][a-z-]+) ", README, flags=re.MULTILINE)
-    done = subprocess.run(
-        [sys.executable, "-m", "trajweight.cli", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+def test_the_table_tells_every_command_and_no_other() -> None:
+    told = re.findall(r"^\| `([a-z][a-z-]+) [A-Z]", README, flags=re.MULTILINE)
 
-    assert len(commands) == 6
-    assert all(f" {command} " in done.stdout for command in commands)
+    assert sorted(told) == sorted(cast("TyperGroup", typer.main.get_command(app)).commands)
+
+
+def test_the_table_of_targets_tells_their_modes() -> None:
+    rows = re.findall(
+        r"^\| (`[a-z0-9-]+`) \| ((?:`[a-z]+`(?:, )?)+) \|$", README, flags=re.MULTILINE
+    )
+    told = {name.strip("`"): tuple(re.findall(r"`([a-z]+)`", modes)) for name, modes in rows}
+
+    assert told == {each.name: each.modes for each in targets() if not each.is_plain}
 
 
 def test_every_code_of_a_problem_is_told_with_what_repair_does() -> None:

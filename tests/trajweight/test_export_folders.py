@@ -214,7 +214,7 @@ class Picky(PlainJsonl):
     """A trainer that reads no row of source a, and wants to be told weights its own way."""
 
     name, title, is_plain, keeps_turn_flags = "picky", "Picky", False, False
-    modes: tuple[Mode, ...] = ("native", "resample")
+    modes: ClassVar[tuple[Mode, ...]] = ("native", "resample")
     refused: ClassVar[Mapping[Mode, Refusal]] = {
         "adapter": Refusal("there is none.", nearest="native", can_be_forced=True)
     }

@@ -11,11 +11,12 @@ Rows are those of ``type: chat_template`` with a float ``weight``; its options w
 w_i be the weight of row i, T_i the number of its tokens that are trained on, l_it their losses. The
 loss of an optimiser step, over all its micro-batches and processes, is
 
-- sequence-mean: sum_i w_i (1/T_i) sum_t l_it / sum_i w_i
-- token-weighted: sum_i w_i sum_t l_it / sum_i w_i T_i
+- sequence-mean: sum_i w_i (1/T_i) sum_t l_it / n, n the number of rows
+- token-weighted: sum_i w_i sum_t l_it / sum_i T_i
 
-T_i is counted in each batch, after truncation. Evaluation is not weighted. The folder of this file
-must be on PYTHONPATH. Written for axolotl 0.19.
+The divisors hold no weights, so that small steps do not blunt them. T_i is counted in each batch,
+after truncation. Evaluation is not weighted. The folder of this file must be on PYTHONPATH. Written
+for axolotl 0.19.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ Row = dict[str, Any]
 
 IGNORED = -100
 WEIGHT = "weight"
-LOSS_WEIGHTS = "loss_weights"
+#: Keys of a batch: the weight of each label, and what each sequence adds to the divisor.
+LOSS_WEIGHTS, UNITS = "loss_weights", "loss_units"
 
 
 class TrajectoryArguments(BaseModel):
@@ -131,7 +133,13 @@ class WeightedCollator:
             start = len(sequence) - len(values) if self.pads_left else 0
             sequence[start : start + len(values)] = torch.tensor(values)
         batch[LOSS_WEIGHTS] = weights
+        batch[UNITS] = torch.tensor([sum(map(self._units_of, pack)) for pack in packs])
         return batch
+
+    def _units_of(self, row: Row) -> float:
+        """What a row adds to the divisor: one, or its trained labels."""
+        n_trained = sum(label != IGNORED for label in row["labels"][1:])
+        return float(n_trained > 0 if self.objective == "sequence-mean" else n_trained)
 
     def _over_tokens(self, row: Row) -> list[float]:
         """The weight of each label of a row, zero where there is no loss.
@@ -180,15 +188,14 @@ class WeightedLoss:
             self._signature_columns = [*self._signature_columns, WEIGHT]
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
-        """The micro-batches of a step, and the sum of all weights in it as their divisor."""
+        """The micro-batches of a step, and the divisor of all their losses."""
         batches, divisor = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
         if not batches:
             return batches, divisor
-        mass = torch.stack([batch[LOSS_WEIGHTS].sum() for batch in batches]).sum()
-        mass = mass.to(self.args.device)
+        units = torch.cat([batch[UNITS] for batch in batches]).sum().to(self.args.device)
         if self.args.world_size > 1:
-            mass = self.accelerator.gather(mass).sum()
-        return batches, mass
+            units = self.accelerator.gather(units).sum()
+        return batches, units
 
     def compute_loss(
         self,
@@ -198,9 +205,11 @@ class WeightedLoss:
         num_items_in_batch: Any = None,
     ) -> Any:
         """The weighted loss while training, the trainer's own while evaluating."""
-        weights = inputs.pop(LOSS_WEIGHTS, None)
+        weights, units = inputs.pop(LOSS_WEIGHTS, None), inputs.pop(UNITS, None)
         is_weighted = weights is not None and self.model.training
-        self.compute_loss_func = partial(weighted_loss, weights=weights) if is_weighted else None
+        self.compute_loss_func = (
+            partial(weighted_loss, weights=weights, units=units) if is_weighted else None
+        )
         try:
             return super().compute_loss(  # type: ignore[misc]
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
@@ -220,15 +229,21 @@ class WeightedLoss:
 
 
 def weighted_loss(
-    outputs: Any, labels: Tensor, num_items_in_batch: Any = None, *, weights: Tensor
+    outputs: Any,
+    labels: Tensor,
+    num_items_in_batch: Any = None,
+    *,
+    weights: Tensor,
+    units: Tensor,
 ) -> Tensor:
-    """The weighted sum of the losses of a micro-batch, over the weights of the step.
+    """The weighted sum of the losses of a micro-batch, over the units of the step.
 
     Args:
         outputs: Of the model, with logits. Shape (b, t, vocabulary).
         labels: Unshifted. Shape (b, t).
-        num_items_in_batch: The sum of the weights of the step; by default that of the batch.
+        num_items_in_batch: The divisor of the step; by default that of the batch.
         weights: Of the labels. Shape (b, t).
+        units: What each sequence adds to the divisor. Shape (b,).
 
     Returns:
         A scalar.
@@ -247,7 +262,7 @@ def weighted_loss(
         reduction="none",
     )
     weights = weights[..., 1:].flatten().to(losses)
-    divisor = weights.sum() if num_items_in_batch is None else num_items_in_batch.to(losses)
+    divisor = (units.sum() if num_items_in_batch is None else num_items_in_batch).to(losses)
     return (losses * weights).sum() / divisor.clamp(min=torch.finfo(losses.dtype).tiny)
 
 

@@ -63,8 +63,7 @@ def conversations(
                 "tokenizer": tokenizer,
                 "max_length": max_length,
                 "template": fallback_template,
-                # datasets keeps what it made of the same arguments; these tell one content of a file
-                # from the next
+                # datasets keeps what it once made of the same arguments; these change with a file
                 "stamps": [(path.stat().st_size, path.stat().st_mtime_ns) for path in files],
             },
         )
@@ -206,7 +205,9 @@ def _marked(
     ids = made["input_ids"]
     return {
         "input_ids": ids,
-        "labels": [i if is_trained else IGNORED for i, is_trained in zip(ids, trained, strict=True)],
+        "labels": [
+            i if is_trained else IGNORED for i, is_trained in zip(ids, trained, strict=True)
+        ],
     }
 
 

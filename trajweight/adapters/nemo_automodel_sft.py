@@ -1,6 +1,7 @@
 """NeMo Automodel's fine-tuning recipe, with a weight for every trajectory.
 
-Run in place of Automodel's own program, with the same flags:
+The config names ``recipe: nemo_automodel_sft.WeightedRecipe``. Run in place of Automodel's own
+program, with the same flags, so that several processes find it:
 
     torchrun --standalone --nproc-per-node 1 nemo_automodel_sft.py --config automodel_sft.yaml
 
@@ -112,7 +113,8 @@ class WeightedRecipe(TrainFinetuneRecipeForNextTokenPrediction):
         each = weight.to(torch.float64)
         if self._objective == OBJECTIVES[0]:
             each = each * (n_tokens / self._rows) / trained.clamp(min=1)
-        return each.to(torch.float32)[:, None].expand(labels.shape)
+        weights: torch.Tensor = each.to(torch.float32)[:, None].expand(labels.shape)
+        return weights
 
     def _give_weights(self, _: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         if self._weights is None:

@@ -19,10 +19,13 @@ the mask of row i is w_i / T_i on its T_i trained tokens. With the environment v
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import math
 import os
 import runpy
+import sys
+from pathlib import Path
 from typing import Any
 
 import openrlhf.datasets
@@ -33,6 +36,8 @@ OBJECTIVES = ("sequence-mean", "token-weighted")
 
 class WeightedSFTDataset(SFTDataset):
     """OpenRLHF's own dataset; only the mask is scaled, and tools reach the chat template."""
+
+    apply_chat_template: Any
 
     def __init__(self, dataset: Any, *args: Any, **kwargs: Any) -> None:
         """Tokenise the rows.
@@ -86,8 +91,10 @@ class WeightedSFTDataset(SFTDataset):
         mask = super().get_loss_mask(input_ids, idx)
         if self.weights is None:
             return mask
-        # The last place predicts nothing: the trainer leaves it out, and so does T.
-        trained = mask[:, :-1].sum().clamp(min=1.0) if self.objective == OBJECTIVES[0] else 1.0
+        # The last place predicts nothing. In OpenRLHF it is in the mask of a conversation, and in
+        # a batch with a longer row it would learn to predict padding.
+        mask[:, -1] = 0.0
+        trained = mask.sum().clamp(min=1.0) if self.objective == OBJECTIVES[0] else 1.0
         return mask * self.weights[idx] / trained
 
 
@@ -123,7 +130,10 @@ def _arguments(call: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Run OpenRLHF's own program, which takes the class of its rows from here."""
-    openrlhf.datasets.SFTDataset = WeightedSFTDataset
+    # The processes that tokenise must find the class in a module, and not in this program.
+    own = Path(__file__).resolve()
+    sys.path.insert(0, str(own.parent))
+    openrlhf.datasets.SFTDataset = importlib.import_module(own.stem).WeightedSFTDataset
     try:
         runpy.run_module("openrlhf.cli.train_sft", run_name="__main__")
     finally:

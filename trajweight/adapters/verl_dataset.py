@@ -30,6 +30,8 @@ OBJECTIVES = ("sequence-mean", "token-weighted")
 class WeightedSFTDataset(MultiTurnSFTDataset):
     """verl's own dataset; only the mask is scaled, and JSON text is decoded."""
 
+    tools: Any
+
     def __init__(
         self, parquet_files: Any, tokenizer: Any, config: Any, *args: Any, **kwargs: Any
     ) -> None:
@@ -54,7 +56,9 @@ class WeightedSFTDataset(MultiTurnSFTDataset):
         super()._read_files_and_process()
         self.weights = self._weights()
         if self.tools is not None:
-            self.tools = [json.loads(text) if isinstance(text, str) else None for text in self.tools]
+            self.tools = [
+                json.loads(text) if isinstance(text, str) else None for text in self.tools
+            ]
 
     def _weights(self) -> list[float] | None:
         """Weights by row; None if there are none.

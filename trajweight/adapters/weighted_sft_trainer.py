@@ -8,7 +8,7 @@ one, so that a scalar has nowhere to stand: it is refused, unless rows carry ``l
 are packed along.
 
 The stock `compute_loss` does the work, metrics and all: it is shown a model whose log-probabilities
-are weighted already, and a divisor that is the sum of weights. Copy `weighted_trainer` along.
+are weighted already, and the divisor. Copy `weighted_trainer` along.
 """
 
 from __future__ import annotations
@@ -17,25 +17,23 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
+from datasets import IterableDataset
 from packaging.version import Version
-
-try:
-    import trl
-except ImportError as error:
-    _message = "weighted_sft_trainer needs trl. Install it: pip install 'trl>=1.16'"
-    raise ImportError(_message) from error
 
 # Before this version there was no fused head that gives log-probabilities token by token.
 _OLDEST = "1.16.0"
-if Version(trl.__version__) < Version(_OLDEST):
+try:
+    from trl import SFTTrainer, pack_dataset
+    from trl import __version__ as _found
+except ImportError as error:
+    _message = f"weighted_sft_trainer needs trl. Install it: pip install 'trl>={_OLDEST}'"
+    raise ImportError(_message) from error
+if Version(_found) < Version(_OLDEST):
     _message = (
-        f"weighted_sft_trainer needs trl {_OLDEST} or later and found {trl.__version__}. Install "
-        f"it: pip install 'trl>={_OLDEST}'; or use WeightedTrainer, which needs no trl."
+        f"weighted_sft_trainer needs trl {_OLDEST} or later and found {_found}. Install it: "
+        f"pip install 'trl>={_OLDEST}'; or use WeightedTrainer, which needs no trl."
     )
     raise ImportError(_message)
-
-from datasets import IterableDataset
-from trl import SFTTrainer, pack_dataset
 
 if TYPE_CHECKING or __package__:
     from trajweight.adapters.weighted_trainer import LOSS_WEIGHTS, Weighted, WeightedCollator, taken
@@ -50,7 +48,7 @@ if TYPE_CHECKING:
 _TOKENS = "input_ids"
 
 
-class WeightedSFTTrainer(Weighted, SFTTrainer):  # type: ignore[misc] # trl has no types here
+class WeightedSFTTrainer(Weighted, SFTTrainer):
     """TRL's `SFTTrainer`, weighted."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,7 +61,7 @@ class WeightedSFTTrainer(Weighted, SFTTrainer):  # type: ignore[misc] # trl has 
         self,
         model: Any,
         inputs: dict[str, Any],
-        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the trainer's own signature
+        return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
         """The weighted loss while training, the stock one while evaluating.
@@ -72,13 +70,13 @@ class WeightedSFTTrainer(Weighted, SFTTrainer):  # type: ignore[misc] # trl has 
             model: As wrapped for training.
             inputs: A batch.
             return_outputs: Whether to return the outputs too.
-            num_items_in_batch: The sum of weights over the step; by default over the batch.
+            num_items_in_batch: The divisor of the whole step; by default that of the batch.
         """
-        weights, inputs = taken(inputs)
+        weights, units, inputs = taken(inputs)
         divisor = num_items_in_batch
-        if weights is not None and self.model.training:
-            divisor = weights.sum() if divisor is None else divisor
-            # The stock loss divides by one at least; smaller sums are brought up to that.
+        if weights is not None and units is not None and self.model.training:
+            divisor = units.sum() if divisor is None else divisor
+            # The stock loss divides by one at least; a smaller share is brought up to that.
             scale = divisor.clamp(min=torch.finfo(weights.dtype).tiny, max=1.0)
             model = _weighing(model, weights / scale)
             divisor = divisor / scale
@@ -91,7 +89,7 @@ class WeightedSFTTrainer(Weighted, SFTTrainer):  # type: ignore[misc] # trl has 
         dataset: Any,
         processing_class: Any,
         args: Any,
-        packing: bool,  # noqa: FBT001 - the trainer's own signature
+        packing: bool,
         formatting_func: Any,
         dataset_name: str,
     ) -> Any:
@@ -113,12 +111,14 @@ class WeightedSFTTrainer(Weighted, SFTTrainer):  # type: ignore[misc] # trl has 
                 "tokens need the tokens they are for"
             )
             raise ValueError(message)
-        options = {} if isinstance(dataset, IterableDataset) else {"num_proc": args.dataset_num_proc}
+        options = (
+            {} if isinstance(dataset, IterableDataset) else {"num_proc": args.dataset_num_proc}
+        )
+        cutting = copy.copy(args)
         if packing:
-            whole = copy.copy(args)
-            whole.max_length = None  # packing cuts what is too long
+            cutting.max_length = None  # it cuts what is too long by itself
         prepared = super()._prepare_dataset(
-            dataset, processing_class, whole if packing else args, False, None, dataset_name
+            dataset, processing_class, cutting, False, None, dataset_name
         )
         if not packing:
             return prepared.map(_cut_weights, fn_kwargs={"mode": args.truncation_mode}, **options)

@@ -10,16 +10,18 @@ A row is ``input_ids``, ``labels`` (-100 where no loss is taken) and one of
 - ``weight``: one number. With w_i the weight of a row, T_i the labels of it that are trained on and
   l_it their losses, an optimiser step minimises one of two objectives:
 
-      sequence-mean:   sum_i w_i (1/T_i) sum_t l_it / sum_i w_i
-      token-weighted:  sum_i w_i sum_t l_it / sum_i w_i T_i
+      sequence-mean:   sum_i w_i (1/T_i) sum_t l_it / n,  n the number of rows
+      token-weighted:  sum_i w_i sum_t l_it / sum_i T_i
 
 - ``loss_weights``: one number a token, standing with its label, used as it is:
-  sum_it a_it l_it / sum_it a_it. A row may carry both; ``weight`` is then only told.
+  sum_it a_it l_it / sum_i T_i. A row may carry both; ``weight`` is then only told.
 
 All sums run over the whole optimiser step: every micro-batch that is accumulated and every process.
-So only the weights of rows in the same step are held against each other, and a step of a single row
-has no weights: take steps of many rows. With weights of one, token-weighted is the stock loss to
-the last bit. Evaluation is never weighted, and its rows need no weights.
+The divisors hold no weights, so that the mean over steps is the objective over the data whatever
+their size; weights shall have a mean of one. Optimisers that divide a gradient by its own size, as
+Adam does, see little of what all rows of a step have in common: take steps of many rows. With
+weights of one, token-weighted is the stock loss to the last bit. Evaluation is never weighted, and
+its rows need no weights.
 
 This file needs torch and transformers alone, and may be copied beside a training script.
 """
@@ -45,6 +47,9 @@ Objective = Literal["sequence-mean", "token-weighted"]
 
 #: Columns of a row, and keys of a batch: the weights of its rows and of its tokens.
 WEIGHT, LOSS_WEIGHTS = "weight", "loss_weights"
+#: A key of a batch: what each row adds to the divisor of the loss, one or its trained labels.
+UNITS = "loss_units"
+_OURS = frozenset({WEIGHT, LOSS_WEIGHTS, UNITS})
 IGNORED = -100
 
 # Before this version no trainer can say that its loss is scaled for accumulation by itself.
@@ -76,11 +81,12 @@ class WeightedCollator:
     objective: Objective = "sequence-mean"
 
     def __call__(self, rows: list[Row]) -> Any:
-        """The batch, with two more keys where the rows have weights.
+        """The batch, with three more keys where the rows have weights.
 
-        ``loss_weights`` are of the shape of the labels, zero where nothing is trained on, and
+        ``loss_weights`` are of the shape of the labels, zero where nothing is trained on.
         ``weight`` has one entry a row: its weight, or the mean of its tokens' weights where that is
-        all it has, and zero where nothing of it is trained on. Shape (rows,).
+        all it has, and zero where nothing of it is trained on. ``loss_units`` has one entry a row
+        too: what it adds to the divisor. Shapes (rows,).
 
         Raises:
             ValueError: If some rows have a weight and others have none, a weight is no number of
@@ -96,20 +102,23 @@ class WeightedCollator:
         trained = (labels != IGNORED) & (owner >= 0)
         trained[..., 0] = False  # nothing stands before the first token that could foretell it
         counts = torch.bincount(owner[trained], minlength=len(rows))  # T_i: (rows,)
-        if by_token is not None:
-            laid = torch.zeros(labels.shape)
+        laid = torch.zeros(labels.shape)
+        weights = torch.zeros(len(rows)) if by_row is None else _numbers(by_row, WEIGHT)
+        units = counts.float()
+        if by_token is None:
+            per_token = weights
+            if self.objective == "sequence-mean":
+                per_token, units = weights / counts, (counts > 0).float()
+            laid[trained] = per_token[owner[trained]]
+        else:
             laid[owner >= 0] = _numbers([a for part in by_token for a in part], LOSS_WEIGHTS)
             laid *= trained
-        if by_row is not None:
-            weights = _numbers(by_row, WEIGHT)
-        else:
-            sums = torch.zeros(len(rows)).index_add_(0, owner[trained], laid[trained])
-            weights = sums / counts.clamp(min=1)
-        if by_token is None:
-            per_token = weights / counts if self.objective == "sequence-mean" else weights
-            laid = torch.where(trained, per_token[owner], 0.0)
+            if by_row is None:
+                sums = weights.index_add(0, owner[trained], laid[trained])
+                weights = sums / counts.clamp(min=1)
         batch[LOSS_WEIGHTS] = laid
         batch[WEIGHT] = weights * (counts > 0)
+        batch[UNITS] = units
         return batch
 
 
@@ -126,16 +135,13 @@ class Weighted:
     """
 
     #: The divisor is summed over all accumulated micro-batches.
-    loss_is_scaled_for_ga = True
+    loss_is_scaled_for_ga: bool | None = True
 
-    def __init__(
-        self, *args: Any, objective: Objective = "sequence-mean", **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, objective: Objective = "sequence-mean", **kwargs: Any) -> None:
         if objective not in get_args(Objective):
             message = f"objective is {objective!r}; it can be {' or '.join(get_args(Objective))}"
             raise ValueError(message)
         super().__init__(*args, **kwargs)
-        self.objective = objective
         for reason in _undone_by(self):
             raise ValueError(reason)
         self.data_collator = WeightedCollator(self.data_collator, objective)
@@ -150,7 +156,7 @@ class Weighted:
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """The micro-batches of a step, and the sum of all weights in it as their divisor.
+        """The micro-batches of a step, and the divisor of all their losses.
 
         Raises:
             ValueError: If rows have no weights.
@@ -168,9 +174,9 @@ class Weighted:
                 )
                 raise ValueError(message)
         weights = torch.cat([batch[WEIGHT] for batch in batches])
-        mass = torch.stack([batch[LOSS_WEIGHTS].sum() for batch in batches]).sum()
-        count = mass.new_tensor(len(weights))
-        sums = torch.stack([mass, count, weights.sum(), weights.square().sum()]).to(device)
+        units = torch.cat([batch[UNITS] for batch in batches]).sum()
+        count = units.new_tensor(len(weights))
+        sums = torch.stack([units, count, weights.sum(), weights.square().sum()]).to(device)
         if self.args.world_size > 1:
             sums = self.accelerator.gather(sums).view(-1, len(sums)).sum(0)
         self._told.append(sums[1:])
@@ -187,7 +193,6 @@ class Weighted:
         super().log(logs, start_time)  # type: ignore[misc]
 
     if TYPE_CHECKING:  # what the trainer has
-
         args: Any
         model: Any
         accelerator: Any
@@ -196,7 +201,8 @@ class Weighted:
         compute_loss_func: Any
         _signature_columns: Any
 
-        def get_tp_size(self) -> int: ...
+        def get_tp_size(self) -> int:
+            """How many processes work on the same rows."""
 
 
 class WeightedTrainer(Weighted, Trainer):
@@ -215,7 +221,7 @@ class WeightedTrainer(Weighted, Trainer):
         self,
         model: nn.Module,
         inputs: Row,
-        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the trainer's own signature
+        return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
         """The weighted loss while training, the stock one while evaluating.
@@ -224,9 +230,9 @@ class WeightedTrainer(Weighted, Trainer):
             model: As wrapped for training.
             inputs: A batch.
             return_outputs: Whether to return the outputs too.
-            num_items_in_batch: The sum of weights over the step; by default over the batch.
+            num_items_in_batch: The divisor of the whole step; by default that of the batch.
         """
-        weights, inputs = taken(inputs)
+        weights, units, inputs = taken(inputs)
         is_weighted = weights is not None and self.model.training
         if not is_weighted or (self.model_accepts_loss_kwargs and _is_unit(weights, inputs)):
             # The stock loss sums in another order, and here it is the same number.
@@ -234,10 +240,11 @@ class WeightedTrainer(Weighted, Trainer):
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
         assert weights is not None
+        assert units is not None
         labels = inputs.pop("labels")
         outputs = model(**inputs)
         losses = token_losses(outputs["logits"], labels)
-        divisor = weights.sum() if num_items_in_batch is None else num_items_in_batch
+        divisor = units.sum() if num_items_in_batch is None else num_items_in_batch
         loss = (losses * weights[..., 1:]).sum() / divisor.clamp(min=torch.finfo(losses.dtype).tiny)
         if num_items_in_batch is not None:
             # the divisor counts all processes, over which the gradient is then averaged
@@ -270,9 +277,9 @@ def token_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return found.view_as(labels[..., 1:])
 
 
-def taken(inputs: Row) -> tuple[Tensor | None, Row]:
-    """The token weights of a batch, and the batch without weights."""
-    return inputs.get(LOSS_WEIGHTS), _without_weights(inputs)
+def taken(inputs: Row) -> tuple[Tensor | None, Tensor | None, Row]:
+    """The token weights of a batch, what its rows add to the divisor, and the rest of it."""
+    return inputs.get(LOSS_WEIGHTS), inputs.get(UNITS), _without_weights(inputs)
 
 
 # --- samplers ------------------------------------------------------------------------------------
@@ -356,7 +363,7 @@ def _undone_by(trainer: Weighted) -> list[str]:
 
 
 def _without_weights(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key not in (WEIGHT, LOSS_WEIGHTS)}
+    return {key: value for key, value in row.items() if key not in _OURS}
 
 
 def _of_all(rows: list[Row], name: str) -> list[Any] | None:

@@ -133,7 +133,7 @@ class Axolotl(Target):
             acts = (
                 "Our plugin multiplies the loss of each token by the trajectory's weight over its "
                 "number of trained tokens, sums over the optimiser step, micro-batches and "
-                "processes included, and divides by the sum of the weights. "
+                "processes included, and divides by the number of rows. "
                 "`trajectory_objective: token-weighted` leaves the number of tokens out."
             )
             traps += [

@@ -73,10 +73,10 @@ def tools_text(example: Example) -> str | None:
     return None if example.tools is None else encode(example.tools)
 
 
-def chat_row(example: Example, *, weight: float | None) -> Row:
+def chat_row(example: Example, *, weight: float | None, flags: bool = True) -> Row:
     """A row of `CHAT_SCHEMA`."""
     return {
-        "messages": messages_of(example, flags=True),
+        "messages": messages_of(example, flags=flags),
         "tools": tools_text(example),
         "weight": weight,
     }

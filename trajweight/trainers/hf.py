@@ -1,4 +1,4 @@
-"""Plain transformers: its `Trainer` hands no loss a weight, so an export brings a subclass along."""
+"""Plain transformers: its `Trainer` gives no weight to its loss, so a subclass goes along."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from trajweight.trainers.protocol import Refusal, Target, Told
 from trajweight.trainers.training_script import (
+    LORA,
     NAME,
     READER,
     WEIGHTED,
@@ -22,14 +23,13 @@ if TYPE_CHECKING:
     from trajweight.trainers.protocol import Example, Mode, Plan, Row
 
 _ADAPTER: Final = ("weighted_trainer.py", READER)
-_LORA: Final = 'LoraConfig(r=32, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")'
 
 _BUILD: Final = f"""\
     set_seed(settings.seed)  # of the adapter's first numbers
     dtype = torch.bfloat16 if has_gpu and not settings.full else torch.float32
     model = AutoModelForCausalLM.from_pretrained(settings.model, dtype=dtype)
     if not settings.full:
-        lora = {_LORA}
+        lora = {LORA}
         model = get_peft_model(model, lora)
         model.enable_input_require_grads()  # for gradient checkpointing
     config = TrainingArguments(
@@ -98,7 +98,6 @@ class HuggingFace(Target):
         mode: _ADAPTER if mode in WEIGHTED else (READER,) for mode in modes
     }
     probe = "hf"
-    packages = ("transformers", "peft")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages, tools and in mode adapter the weight."""

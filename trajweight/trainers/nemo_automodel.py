@@ -23,7 +23,7 @@ _BATCH: Final = 64
 
 _CONFIG: Final = """\
 # Fine-tunes with NeMo Automodel, {mode}; run it from inside this folder.
-recipe: TrainFinetuneRecipeForNextTokenPrediction
+recipe: {recipe}
 {objective}
 step_scheduler:
   global_batch_size: {batch} # weights act between the rows of one step
@@ -101,7 +101,6 @@ class NemoAutomodel(Target):
     }
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = {"adapter": ("nemo_automodel_sft.py",)}
     probe = "automodel"
-    packages = ("nemo-automodel", "torch", "transformers")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages and tools as they are, and in mode adapter the weight.
@@ -129,11 +128,13 @@ class NemoAutomodel(Target):
         """A config of the recipe."""
         is_weighted, is_resampled = plan.mode == "adapter", plan.mode == "resample"
         rows = sum(file.n_rows for file in plan.data)
+        recipe = "nemo_automodel_sft.WeightedRecipe # Automodel's own reads no weights"
         stock = "nemo_automodel.components.datasets.llm.chat_dataset.ChatDataset"
         objective = "# Or token-weighted: long trajectories count more.\n"
         objective += "weight_objective: sequence-mean\n"
         config = _CONFIG.format(
             mode=plan.mode,
+            recipe=recipe if is_weighted else "TrainFinetuneRecipeForNextTokenPrediction",
             objective=objective if is_weighted else "",
             batch=max(1, min(_BATCH, rows)),
             epochs=1 if is_resampled else 3,
@@ -158,10 +159,14 @@ class NemoAutomodel(Target):
                 "--config automodel_sft.yaml"
             )
         else:
-            acts = "The rows carry no weight, and each counts by its tokens as in Automodel itself."
+            acts = (
+                "The rows carry no weight: how often they are read is what they count. Each counts "
+                "by its tokens as in Automodel itself."
+            )
             command = "automodel automodel_sft.yaml --nproc-per-node 1"
         traps = [
-            "Automodel's own program does not read weights; run the command above.",
+            "Automodel's own recipe takes no notice of weights, and says nothing; the config names "
+            "the one of `nemo_automodel_sft.py`.",
             "An optimiser step over one trajectory blunts its weight: AdamW does not see the size "
             "of a gradient. Keep several trajectories a step.",
             "Packed sequences, pipeline and context parallelism drop weights; the adapter refuses "

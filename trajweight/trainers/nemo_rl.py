@@ -163,7 +163,8 @@ class NemoRl(Target):
         )
         if plan.mode != "adapter":
             acts = (
-                "The rows carry no weight, and each counts by its tokens as in NeMo-RL itself; "
+                "The rows carry no weight: how often they are read is what they count. Each counts "
+                "by its tokens as in NeMo-RL itself; "
                 "`nemo_rl_sft.py` only reads them line by line, so that tools stay as they are."
             )
         return Told(
@@ -174,8 +175,8 @@ class NemoRl(Target):
                 "&& (cd RL && uv sync)"
             ),
             traps=(
-                "NeMo-RL is not on PyPI: this export was written by its source, and no gradient "
-                "was measured.",
+                "NeMo-RL is not on PyPI, and `verify-export` cannot ask it. Its dataset, collator "
+                "and loss gave the weighted gradient on a CPU; its workers were only read.",
                 "The divisor is the weight of the step: a `train_global_batch_size` of 1 cancels "
                 "every weight, and a small one blunts them.",
                 "A row longer than `max_total_sequence_length` counts nothing; its weight is lost.",

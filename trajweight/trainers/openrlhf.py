@@ -63,7 +63,6 @@ class OpenRlhf(Target):
     #: In every mode: OpenRLHF itself calls the chat template without tools.
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = dict.fromkeys(modes, _ADAPTER)
     probe = "openrlhf"
-    packages = ("openrlhf", "torch", "transformers", "deepspeed")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages up to the last reply, tools as JSON text, and in mode adapter the weight.
@@ -110,7 +109,8 @@ class OpenRlhf(Target):
         )
         if plan.mode != "adapter":
             acts = (
-                "The rows carry no weight, and each counts by its tokens as in OpenRLHF itself; "
+                "The rows carry no weight: how often they are read is what they count. Each counts "
+                "by its tokens as in OpenRLHF itself; "
                 "`openrlhf_sft.py` only gives tools to the chat template."
             )
         traps = [
@@ -120,6 +120,8 @@ class OpenRlhf(Target):
             "weight, and a small one blunts them. Micro-batches may be as small as you like.",
             "OpenRLHF finds replies by the length of what comes before them: with a template that "
             "drops earlier reasoning the masks are wrong, and nothing says so.",
+            "OpenRLHF 0.11.2 trains the last token of a shorter row in a micro-batch to predict "
+            "padding. In mode adapter it does not; in others, take micro-batches of one.",
             "A row whose last prompt is longer than `--data.max_len` is left out in silence.",
             "The rows of a last step that is not full are not trained on.",
         ]

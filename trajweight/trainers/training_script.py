@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 NAME: Final = "train.py"
 #: What reads conversations; also those that are held out, in mode tokenized.
 READER: Final = "chat_rows.py"
+#: The adapter that is trained by default.
+LORA: Final = 'LoraConfig(r=32, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")'
 #: Modes in which rows carry weights.
 WEIGHTED: Final[tuple[Mode, ...]] = ("adapter", "tokenized")
 
@@ -92,14 +94,14 @@ def acts(mode: Mode, weighted: str, stock: str) -> str:
         return (
             f"`{weighted}` takes the mean loss of each row over the tokens of it that are trained "
             "on, times its `weight`, sums that over all micro-batches and processes of an "
-            "optimiser step, and divides by the sum of the weights. Evaluation is unweighted. Each "
+            "optimiser step, and divides by the number of rows. Evaluation is unweighted. Each "
             "step logs `weight/mean` and `weight/ess_fraction`."
         )
     if mode == "tokenized":
         return (
             f"`{weighted}` multiplies the loss of each token by its `loss_weights`, sums over all "
-            "micro-batches and processes of an optimiser step, and divides by the sum of the "
-            "weights. Evaluation is unweighted."
+            "micro-batches and processes of an optimiser step, and divides by the number of "
+            "trained tokens. Evaluation is unweighted."
         )
     told = f"The stock {stock} trains, and the rows carry no weight: each counts by its tokens."
     if mode == "resample":
@@ -111,8 +113,8 @@ def traps(mode: Mode) -> tuple[str, ...]:
     """What would undo weights in the scripts of the transformers family."""
     if mode in WEIGHTED:
         return (
-            "Weights are held against each other inside an optimiser step, so take many rows a "
-            "step: in one of a single row the weight cancels, and in small ones it is blunted.",
+            "Adam divides a gradient by its own size, so that what all rows of a step have in "
+            "common hardly shows: take many rows a step. With one row in each, weights are blunt.",
         )
     if mode == "resample":
         return (
@@ -133,7 +135,7 @@ def _as_object(arguments: str) -> object:
 def _train_rows(mode: Mode) -> str:
     if mode == "tokenized":
         return (
-            '    files = [str(HERE / name) for name in TRAIN]\n'
+            "    files = [str(HERE / name) for name in TRAIN]\n"
             '    kind = "parquet" if files[0].endswith(".parquet") else "json"\n'
             '    train = load_dataset(kind, data_files=files, split="train")'
         )
@@ -159,9 +161,11 @@ _PASSES: Final = (
     '    parser.add_argument("--epochs", type=int, default=3, help="passes over the rows")'
 )
 
-_ONE_AN_EPOCH: Final = "# A file for each epoch, drawn anew; copies of a row never stand side by side."
+_ONE_AN_EPOCH: Final = (
+    "# A file for each epoch, drawn anew; copies of a row never stand side by side."
+)
 
-_WEIGHTED_OPTIONS: Final = '''\
+_WEIGHTED_OPTIONS: Final = """\
     parser.add_argument(
         "--objective",
         choices=["sequence-mean", "token-weighted"],
@@ -173,7 +177,7 @@ _WEIGHTED_OPTIONS: Final = '''\
         "--unweighted",
         action="store_true",
         help="train with the stock trainer, which knows no weights, for comparison",
-    )'''
+    )"""
 
 _SCRIPT: Final = '''\
 """@does@

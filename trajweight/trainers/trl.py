@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from trajweight.trainers.protocol import Refusal, Target, Told
 from trajweight.trainers.training_script import (
+    LORA,
     NAME,
     READER,
     WEIGHTED,
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
 
 _ADAPTER: Final = ("weighted_sft_trainer.py", "weighted_trainer.py", READER)
 
-_LORA: Final = 'LoraConfig(r=32, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")'
-
 _BUILD: Final = f"""\
     dtype = torch.bfloat16 if has_gpu and not settings.full else torch.float32
     model = AutoModelForCausalLM.from_pretrained(settings.model, dtype=dtype)
-    lora = {_LORA}
+    lora = {LORA}
     config = SFTConfig(
         output_dir=settings.output,
         seed=settings.seed,
@@ -91,7 +90,6 @@ class Trl(Target):
         mode: _ADAPTER if mode in WEIGHTED else (READER,) for mode in modes
     }
     probe = "trl"
-    packages = ("trl", "transformers", "peft")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages, tools and in mode adapter the weight."""

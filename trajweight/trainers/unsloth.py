@@ -60,6 +60,9 @@ _BUILD: Final = """\
         processing_class=tokenizer,
     )
 """
+_FIRST: Final = """\
+from unsloth import FastLanguageModel  # isort: skip - before all that it patches
+"""
 _IMPORTS: Final = "from chat_rows import conversations\nfrom trl import SFTConfig, SFTTrainer"
 
 
@@ -91,7 +94,7 @@ class Unsloth(Target):
         """The script that trains."""
         parts = Parts(
             does="Fine-tune a model with unsloth on the trajectories beside this.",
-            first_imports="from unsloth import FastLanguageModel  # isort: skip - before all that it patches\n",
+            first_imports=_FIRST,
             imports=_IMPORTS,
             build=_BUILD,
             load_tokenizer=_LOAD,

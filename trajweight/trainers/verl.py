@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trajweight.trainers.protocol import Container, Example, Mode, Plan, Row
 
 _ADAPTER: Final = ("verl_dataset.py",)
-#: Rows of an optimiser step; fewer where there are fewer, since verl drops a batch that is not full.
+#: Rows of an optimiser step; fewer where there are fewer, since verl drops what is no full batch.
 _BATCH: Final = 64
 
 _CONFIG: Final = """\
@@ -84,7 +84,6 @@ class Verl(Target):
     #: In every mode: verl's own reader takes no tools as text, and fills keys in with null.
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = dict.fromkeys(modes, _ADAPTER)
     probe = "verl"
-    packages = ("verl", "torch", "transformers", "tensordict")
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages, tools as JSON text, and in mode adapter the weight."""
@@ -113,7 +112,8 @@ class Verl(Target):
         )
         if plan.mode != "adapter":
             acts = (
-                "The rows carry no weight, and each counts by its tokens as in verl itself; "
+                "The rows carry no weight: how often they are read is what they count. Each counts "
+                "by its tokens as in verl itself; "
                 "`verl_dataset.py` only decodes tools and arguments of tool calls."
             )
         traps = (

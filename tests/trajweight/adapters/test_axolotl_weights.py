@@ -85,16 +85,16 @@ def gradient(
 def slow_gradient(objective: Objective, data: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """The same of the formula, a row and a token at a time."""
     model, _ = build_tiny()
-    total, mass = torch.zeros(()), 0.0
+    total, units = torch.zeros(()), 0
     for row in data:
         scores = model(input_ids=torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)
         trained = [t for t, label in enumerate(row["labels"]) if t and label != IGNORED]
         losses = torch.stack([-scores[t - 1, row["labels"][t]] for t in trained])
         if objective == "sequence-mean":
-            total, mass = total + row[WEIGHT] * losses.mean(), mass + row[WEIGHT]
+            total, units = total + row[WEIGHT] * losses.mean(), units + 1
         else:
-            total, mass = total + row[WEIGHT] * losses.sum(), mass + row[WEIGHT] * len(losses)
-    (total / mass).backward()
+            total, units = total + row[WEIGHT] * losses.sum(), units + len(losses)
+    (total / units).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 
 

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.commands import write_rows
+from tests.runs import make_run
 from trajweight.adapters.chat_rows import IGNORED, conversations, encoded
 from trajweight.chat_format import say
 from trajweight.formats import format_named
@@ -15,8 +17,6 @@ from trajweight.formats.protocol import Canonical
 from trajweight.table import trajectory_of
 from trajweight.tiny import build_tiny
 from trajweight.tokenization import Encoded, encode
-from tests.commands import write_rows
-from tests.runs import make_run
 
 TOKENIZER = build_tiny()[1]
 WORDS = st.text(

@@ -85,6 +85,30 @@ def test_loss_and_gradient_are_those_of_the_objective(tmp_path, batch, steps, ob
     same(found, expected)
 
 
+@pytest.mark.parametrize(("batch", "steps"), [(4, 1), (2, 2)])
+def test_a_model_that_takes_no_divisor_is_weighted_all_the_same(
+    tmp_path, monkeypatch, batch, steps
+) -> None:
+    rows = token_rows()
+    _, expected = slow_gradient(rows, per_token(rows, "sequence-mean"))
+    model = build_tiny()[0]
+    monkeypatch.setattr(model, "accepts_loss_kwargs", False, raising=False)
+
+    _, found = one_step(ours(tmp_path, rows, model=model, batch=batch, steps=steps))
+
+    same(found, expected)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_first_token_of_a_row_is_never_trained_on(tmp_path, objective) -> None:
+    rows = [{**row, "labels": row["input_ids"]} for row in token_rows()]
+    _, expected = slow_gradient(rows, per_token(rows, objective))
+
+    _, found = one_step(ours(tmp_path, rows, objective=objective, batch=2, steps=2))
+
+    same(found, expected)
+
+
 def test_the_stock_trainer_drops_the_weights_in_silence(tmp_path) -> None:
     _, stock = one_step(built(STOCK, tmp_path, token_rows(None), data_collator=padding()))
 
@@ -133,20 +157,31 @@ def test_rows_in_one_without_padding_count_as_they_do_apart(
     same(found, expected)
 
 
-def test_the_scale_of_the_weights_does_not_matter(tmp_path) -> None:
+def test_the_gradient_grows_with_the_weights_and_no_divisor_takes_that_back(tmp_path) -> None:
     _, expected = one_step(ours(tmp_path, token_rows(), batch=2, steps=2))
 
-    _, found = one_step(ours(tmp_path, token_rows([1e-3 * w for w in WEIGHTS]), batch=2, steps=2))
+    _, found = one_step(ours(tmp_path, token_rows([4 * w for w in WEIGHTS]), batch=2, steps=2))
 
-    same(found, expected)
+    same(found, {name: 4 * values for name, values in expected.items()})
+
+
+def test_the_mean_over_small_steps_is_the_gradient_of_all_rows(tmp_path) -> None:
+    rows = token_rows()
+    _, whole = one_step(ours(tmp_path, rows, batch=4, steps=1))
+
+    steps = [one_step(ours(tmp_path, [row], batch=1, steps=1))[1] for row in rows]
+
+    mean = {name: sum(step[name] for step in steps) / len(rows) for name in whole}
+    same(mean, whole)
 
 
 @pytest.mark.parametrize("without", ["weight", "labels"])
-def test_a_row_that_counts_nothing_changes_nothing(tmp_path, without) -> None:
+def test_a_row_that_counts_nothing_is_no_more_than_one_of_the_rows(tmp_path, without) -> None:
     rows = token_rows()
     _, expected = slow_gradient(rows[1:], per_token(rows[1:], "sequence-mean"))
     if without == "weight":
         rows[0]["weight"] = 0.0
+        expected = {name: values * 3 / 4 for name, values in expected.items()}
     else:
         rows[0]["labels"] = [-100] * len(rows[0]["labels"])
 
@@ -207,6 +242,19 @@ def test_each_step_tells_mean_and_effective_sample_size_of_its_weights(tmp_path)
         assert line["weight/mean"] == pytest.approx(sum(pair) / 2)
         squares = sum(w * w for w in pair)
         assert line["weight/ess_fraction"] == pytest.approx(sum(pair) ** 2 / (2 * squares))
+
+
+def test_a_batch_tells_what_its_rows_count() -> None:
+    """Nothing where nothing is trained on; and the mean over tokens where that is all there is."""
+    rows = token_rows()
+    rows[0]["labels"] = [-100] * len(rows[0]["labels"])
+    bare = [{**row, "loss_weights": [2.0] * len(row["labels"])} for row in token_rows(None)]
+
+    by_row, by_token = (WeightedCollator(padding())(each) for each in (rows, bare))
+
+    assert by_row["weight"].tolist() == pytest.approx([0.0, *WEIGHTS[1:]])
+    assert by_token["weight"].tolist() == [2.0] * 4
+    assert by_row["loss_weights"].sum(1).tolist() == pytest.approx([0.0, *WEIGHTS[1:]])
 
 
 def test_the_loss_that_is_logged_is_the_weighted_one(tmp_path) -> None:

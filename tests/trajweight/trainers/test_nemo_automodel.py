@@ -61,12 +61,14 @@ def test_only_mode_adapter_loads_our_dataset_and_writes_weights() -> None:
 
     assert Path(trajweight.adapters.__path__[0], adapter).exists()
     assert weighted["dataset"]["_target_"] == f"{adapter}:WeightedChatDataset"
+    assert weighted["recipe"] == f"{adapter.removesuffix('.py')}.WeightedRecipe"
     assert weighted["weight_objective"] == "sequence-mean"
     assert weighted["dataset"]["path_or_dataset_id"] == ["data/a.jsonl"]
     assert weighted["model"]["pretrained_model_name_or_path"] == "org/Model-1B"
     assert weighted["packed_sequence"]["packed_sequence_size"] == 0
     assert adapter in AUTOMODEL.told(plan("adapter")).command
     assert resampled["dataset"]["_target_"].startswith("nemo_automodel.")
+    assert resampled["recipe"] == "TrainFinetuneRecipeForNextTokenPrediction"
     assert "weight_objective" not in resampled
     assert AUTOMODEL.adapters.get("resample", ()) == ()
     assert "weight" not in AUTOMODEL.row(example(turns), "resample")

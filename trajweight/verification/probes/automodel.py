@@ -1,7 +1,8 @@
 """Asks NeMo Automodel: the gradient of one step, by its own recipe, on the CPU.
 
-The recipe is the one of the export's ``nemo_automodel_sft.py``, or Automodel's own where there is
-none. It gets the export's config, and stops where it would clip the gradient.
+The recipe is the one that the config of the export names: ours, or one of Automodel itself. It gets
+that config, and stops where it would clip the gradient. Only the model is loaded by transformers,
+since Automodel puts every model on a GPU.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import os
 import runpy
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("nemo-automodel", "transformers")
 
@@ -24,6 +26,7 @@ class _MeasuredError(Exception):
 
 def gradient(export: Path, model: Path, micro_batch: int) -> dict[str, torch.Tensor]:
     """The gradient by parameter that one optimiser step over all rows of the export sees."""
+    import torch
     from nemo_automodel.recipes.llm import train_ft
 
     found: dict[str, torch.Tensor] = {}
@@ -37,24 +40,35 @@ def gradient(export: Path, model: Path, micro_batch: int) -> dict[str, torch.Ten
                 found[name] = gradient.clone()
         raise _MeasuredError
 
-    here = Path.cwd()
+    model, here = model.resolve(), Path.cwd()
     with tempfile.TemporaryDirectory() as output:
         os.chdir(export)
         try:
-            program = Path("nemo_automodel_sft.py")
-            kind = train_ft.TrainFinetuneRecipeForNextTokenPrediction
-            if program.exists():
-                kind = runpy.run_path(str(program))["WeightedRecipe"]
-            recipe = kind(_config(export.resolve(), model.resolve(), micro_batch, output))
-            with patch.object(torch.cuda, "reset_peak_memory_stats", lambda *_: None):
+            config = _config(export.resolve(), model, micro_batch, output)
+            module, _, name = config.recipe.rpartition(".")
+            ours = runpy.run_path(f"{module}.py") if module else {}
+            recipe = ours.get(name, train_ft.TrainFinetuneRecipeForNextTokenPrediction)(config)
+            with (
+                patch.object(torch.cuda, "reset_peak_memory_stats", lambda *_: None),
+                patch.object(train_ft, "build_model", lambda *_, **__: _model(model)),
+                patch.object(train_ft, "scale_grads_and_clip_grad_norm", read),
+            ):
                 recipe.setup()
-            with patch.object(train_ft, "scale_grads_and_clip_grad_norm", read):
                 recipe.run_train_validation_loop()
         except _MeasuredError:
             pass
         finally:
             os.chdir(here)
     return found
+
+
+def _model(folder: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
 
 
 def _config(export: Path, model: Path, micro_batch: int, output: str) -> Any:
@@ -71,9 +85,6 @@ def _config(export: Path, model: Path, micro_batch: int, output: str) -> Any:
         "step_scheduler.num_epochs": 1,
         "dist_env.backend": "gloo",
         "model.pretrained_model_name_or_path": str(model),
-        "model.torch_dtype": "float32",
-        "model.attn_implementation": "eager",
-        "model.force_hf": True,
         "dataset.path_or_dataset_id": [str(file) for file in files],
         "checkpoint.enabled": False,
         "checkpoint.checkpoint_dir": output,

@@ -18,10 +18,11 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from unittest.mock import patch
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("openrlhf", "transformers", "deepspeed")
 
@@ -36,6 +37,8 @@ def gradient(export: Path, model: Path, micro_batch: int) -> dict[str, torch.Ten
     import openrlhf.utils
     import openrlhf.utils.deepspeed.deepspeed as strategies
     import openrlhf.utils.utils as utilities
+    import torch
+    from deepspeed.comm.torch import TorchBackend
 
     found: dict[str, torch.Tensor] = {}
 
@@ -78,8 +81,13 @@ def gradient(export: Path, model: Path, micro_batch: int) -> dict[str, torch.Ten
         try:
             with (
                 patch.object(sys, "argv", [program, *flags]),
+                patch.object(sys, "path", list(sys.path)),
+                # shared memory between processes, which would be compiled first
+                patch.dict(TorchBackend.__init__.__globals__, build_shm_op=lambda: None),
                 patch.object(openrlhf.utils, "get_strategy", strategy_of),
                 patch.object(strategies, "init_device_mesh", mesh_of),
+                patch.object(torch.cuda, "set_device", lambda _: None),
+                patch.object(torch.cuda, "current_device", lambda: "cpu"),
                 patch.object(utilities, "convert_to_torch_dtype", lambda _: torch.float32),
             ):
                 if program.endswith(".py"):
@@ -90,6 +98,7 @@ def gradient(export: Path, model: Path, micro_batch: int) -> dict[str, torch.Ten
             pass
         finally:
             os.chdir(here)
+            sys.modules.pop("openrlhf_sft", None)  # the next export brings its own
     return found
 
 
@@ -126,6 +135,8 @@ def _overriding(export: Path, model: Path, micro_batch: int, output: str) -> lis
 
 def _stand_on_the_cpu() -> None:
     """Names in place of flash-attn, DeepSpeed for the CPU, and a group of one process; once."""
+    import torch
+
     if torch.distributed.is_initialized():
         return
     os.environ["DS_ACCELERATOR"] = "cpu"
@@ -145,8 +156,8 @@ def _stand_on_the_cpu() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    os.environ["MASTER_PORT"] = str(port)
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    os.environ |= {**alone, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.distributed.init_process_group("gloo")
 
 

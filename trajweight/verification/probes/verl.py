@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("verl", "transformers", "tensordict")
 
@@ -43,10 +45,8 @@ def gradient(export: Path, model: Path, micro_batch: int) -> dict[str, torch.Ten
                 raise _MeasuredError
 
             trainer.engine.optimizer_step = read
-            try:
+            with suppress(_MeasuredError):
                 trainer.fit()
-            except _MeasuredError:
-                pass
         finally:
             os.chdir(here)
     return found
@@ -88,6 +88,8 @@ def _config(export: Path, model: Path, micro_batch: int, output: str) -> Any:
 
 def _stand_on_the_cpu() -> None:
     """Tell verl of a platform without accelerators, and open a group of one process; once."""
+    import torch
+
     if torch.distributed.is_initialized():
         return
     from verl.plugin.platform import set_platform
