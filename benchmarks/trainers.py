@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -44,16 +45,48 @@ NAME = "trainers"
 _FILTERS = Filters(top_fraction=0.5)
 #: The build for processors, which everything else is then content with.
 TORCH = "torch==2.13.0"
-#: By environment, steps of pip; the options of each step are its own.
-REQUIREMENTS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "trl": ((TORCH, "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2"),),
-    "ms-swift": ((TORCH, "ms-swift==4.6.0"),),
-    "llamafactory": ((TORCH, "llamafactory==0.9.5"),),
-    "torchtune": ((TORCH, "torchtune==0.6.1"),),
-    "verl": ((TORCH, "verl==0.9.1"),),
-    "axolotl": ((TORCH, "axolotl==0.19.0"),),
-    "openrlhf": ((TORCH, "openrlhf==0.11.2"),),
-    "automodel": ((TORCH, "nemo-automodel"),),
+#: Its libraries want CUDA, and only importing it is asked for.
+HIDE_LIBRARIES = """
+import importlib.util, pathlib
+found = importlib.util.find_spec("torchaudio")
+for path in pathlib.Path(found.origin).parent.joinpath("lib").glob("*.so") if found else ():
+    path.rename(path.with_suffix(".so.cuda"))
+"""
+
+
+def _pip(*arguments: str) -> tuple[str, ...]:
+    return ("-m", "pip", *arguments)
+
+
+#: By environment, what its python is told, one after the other.
+STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "trl": (
+        _pip("install", TORCH, "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "pytest"),
+    ),
+    "ms-swift": (_pip("install", TORCH, "ms-swift==4.6.0"),),
+    "llamafactory": (
+        _pip("install", TORCH, "llamafactory==0.9.5"),
+        _pip("uninstall", "--yes", "torchvision"),  # there is no build of it for processors
+        ("-c", HIDE_LIBRARIES),
+    ),
+    "verl": (_pip("install", TORCH, "verl==0.9.1", "uvicorn", "fastapi"),),
+    "axolotl": (_pip("install", TORCH, "axolotl==0.19.0"),),
+    "openrlhf": (
+        _pip("install", TORCH),
+        _pip("install", "--no-deps", "openrlhf==0.11.2"),  # it asks for kernels that need CUDA
+        _pip(
+            "install",
+            *("transformers==5.15.0", "accelerate", "datasets", "einops", "peft", "optree"),
+            *("packaging", "pylatexenc", "torchdata", "torchmetrics", "tensorboard", "tqdm"),
+            *("wandb", "wheel", "setuptools", "jsonlines", "loralib", "pynvml", "ninja"),
+            *("py-cpuinfo", "msgpack", "hjson", "aiohttp"),
+        ),
+        _pip("install", "--no-build-isolation", "--no-deps", "deepspeed==0.19.6"),
+    ),
+    "automodel": (
+        _pip("install", TORCH, "nemo-automodel==0.7.0"),
+        _pip("install", "triton==3.7.1"),  # a later one breaks its import
+    ),
 }
 #: By target the environment that has it.
 ENVIRONMENTS = {
@@ -62,7 +95,6 @@ ENVIRONMENTS = {
     "ms-swift": "ms-swift",
     "llama-factory": "llamafactory",
     "llama-factory-v1": "llamafactory",
-    "torchtune": "torchtune",
     "verl": "verl",
     "axolotl": "axolotl",
     "openrlhf": "openrlhf",
@@ -93,16 +125,16 @@ TRAPS: tuple[Trap, ...] = (
     Trap(
         "trl",
         "adapter",
-        "the stock SFTTrainer in the script",
+        "with the stock SFTTrainer",
         "IGNORED",
-        {
-            "train.py": (
-                (
-                    r"trainer, weighing = WeightedSFTTrainer, \{.*\}",
-                    "trainer, weighing = SFTTrainer, {}",
-                ),
-            )
-        },
+        {"train.py": ((r"weighing = WeightedSFTTrainer, \{.*\}", "weighing = SFTTrainer, {}"),)},
+    ),
+    Trap(
+        "hf",
+        "adapter",
+        "with the stock Trainer",
+        "IGNORED",
+        {"train.py": ((r"weighing = WeightedTrainer, \{.*\}", "weighing = Trainer, {}"),)},
     ),
     Trap(
         "ms-swift",
@@ -110,6 +142,44 @@ TRAPS: tuple[Trap, ...] = (
         "without `is_binary_loss_scale: false`",
         "IGNORED",
         {"train.yaml": ((r"(?m)^is_binary_loss_scale:.*\n", ""),)},
+    ),
+    Trap(
+        "axolotl",
+        "adapter",
+        "without the plugin",
+        "IGNORED",
+        {
+            "train.yaml": (
+                (r"(?m)^plugins:\n.*\n", ""),
+                (r"(?m)^trajectory_objective:.*\n", ""),
+                (r"axolotl_weights\.load", "chat_template"),
+            )
+        },
+    ),
+    Trap(
+        "openrlhf",
+        "adapter",
+        "with its own program",
+        "IGNORED",
+        {
+            "train.sh": (
+                (r"deepspeed openrlhf_sft\.py", "deepspeed --module openrlhf.cli.train_sft"),
+            )
+        },
+    ),
+    Trap(
+        "nemo-automodel",
+        "adapter",
+        "with its own recipe",
+        "IGNORED",
+        {
+            "automodel_sft.yaml": (
+                (
+                    r"nemo_automodel_sft\.WeightedRecipe",
+                    "TrainFinetuneRecipeForNextTokenPrediction",
+                ),
+            )
+        },
     ),
     Trap("llama-factory-v1", "native", "forced by --allow-unfaithful", "CANCELLED"),
 )
@@ -123,9 +193,9 @@ def make(folder: Path, names: list[str]) -> None:
             continue
         print(f"making {place}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        for step in REQUIREMENTS[name]:
-            subprocess.run([*pip, *step], check=True)
+        environment = {**os.environ, "DS_BUILD_OPS": "0"}
+        for step in STEPS[name]:
+            subprocess.run([place / "bin" / "python", *step], check=True, env=environment)
         (place / "made").touch()
 
 
@@ -223,10 +293,17 @@ def told(cells: list[Any]) -> str:
             )
         ]
         mode = f"`{cell['mode']}`" + (f", {cell['trap']}" if cell["trap"] else "")
-        lines.append(f"| {title} {version} | {mode} | {cell['verdict']} | {', '.join(ratios)} |")
+        told_ratios = ", ".join(ratios)
+        lines.append(f"| {title} {version} | {mode} | {cell['verdict']} | {told_ratios} |")
     asked = {cell["target"] for cell in cells}
     others = [each.title for each in targets() if each.name not in asked and not each.is_plain]
-    lines += ["", f"Not run, since they need a GPU, a cluster or a service: {', '.join(others)}."]
+    lines += [
+        "",
+        "Each counts two kinds of row: three that are alike but for their weight, and, where rows "
+        f"carry weights, one of another length. Not asked: {', '.join(others)}; they need a GPU or "
+        "a service, or have no package for this Python. The README of an export says what was read "
+        "of their source instead.",
+    ]
     return "\n".join(lines)
 
 
