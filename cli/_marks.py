@@ -7,16 +7,18 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from trajweight.errors import ConfigError, DataError
+from trajweight.cli._output import require_free_file
+from trajweight.errors import DataError
 from trajweight.files import write_jsonl
 from trajweight.jsontext import NotJsonError, decode
-from trajweight.run import RUN_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     import polars as pl
+
+    from trajweight.run import Run
 
 _HINT: Final = "Give another --out, or start without these marks by --force."
 
@@ -92,23 +94,18 @@ def load_marks(path: Path, ids: pl.Series, *, force: bool = False) -> Marks:
     return marks
 
 
-def marks_file(out: Path | None, folder: Path) -> Path:
-    """Where the marks of a run are written.
+def marks_file(out: Path | None, run: Run) -> Path:
+    """Where the marks of a run are written; what stands there is gone on with.
 
     Args:
         out: As the user gave it.
-        folder: Of the run.
+        run: The run.
 
     Raises:
-        ConfigError: If the path is a folder, or a file of the run itself.
+        ConfigError: If the path is a folder, or part of the run itself.
     """
-    path = folder / "marks.jsonl" if out is None else out
-    if path.is_dir():
-        message = f"--out {path} is a folder; marks are written to a file."
-        raise ConfigError(message, hint="Give a file name.")
-    if path.resolve() in {(folder / name).resolve() for name in RUN_FILES}:
-        message = f"--out {path} is part of the run itself."
-        raise ConfigError(message, hint="Give another --out.")
+    path = run.folder / "marks.jsonl" if out is None else out
+    require_free_file(path, force=True, runs=(run,))
     return path
 
 

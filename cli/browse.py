@@ -53,7 +53,7 @@ def browse(chosen: Browse, surface: "Surface", typed: "Typed") -> None:
     from trajweight.run import load_run
 
     run = load_run(chosen.run)
-    path = marks_file(chosen.out, run.folder)
+    path = marks_file(chosen.out, run)
     rows = load_rows(run)
     marks = load_marks(path, rows["traj_id"], force=chosen.force)
     if marks.strangers:

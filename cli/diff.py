@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from trajweight.cli._console import as_json_text, text_file
 from trajweight.cli._options import OUTPUT, Common
-from trajweight.errors import ConfigError
+from trajweight.cli._output import OutFile, require_free_file, write_text
 
 if TYPE_CHECKING:
     from trajweight.analysis.difference import Difference
@@ -40,16 +40,7 @@ class Diff(Common):
             rich_help_panel=OUTPUT,
         ),
     ] = 10
-    out: Annotated[
-        Path | None,
-        Option(
-            "--out",
-            metavar="FILE",
-            help="Write it to a file, as text of 80 columns or, with --json, as JSON; "
-            "default stdout.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None
+    out: OutFile = None
 
 
 def diff(chosen: Diff, surface: "Surface", _typed: "Typed") -> None:
@@ -65,7 +56,7 @@ def diff(chosen: Diff, surface: "Surface", _typed: "Typed") -> None:
 
     run_a, run_b = load_run(chosen.run_a), load_run(chosen.run_b)
     if chosen.out is not None:
-        _require_free(chosen.out, chosen)
+        require_free_file(chosen.out, force=chosen.force, runs=(run_a, run_b))
     found = difference(run_a, run_b, top=chosen.top, seed=chosen.seed or 0)
     facts = found.as_dict()
     told: dict[str, Any] = {
@@ -76,13 +67,11 @@ def diff(chosen: Diff, surface: "Surface", _typed: "Typed") -> None:
     }
     names = str(chosen.run_a), str(chosen.run_b)
     if chosen.out is not None:
-        from trajweight.files import write_atomically
-
         written, stream = text_file()
         render(facts, names, written)
         whole = as_json_text(surface.envelope("ok", **told))
         text = whole if surface.as_json else stream.getvalue()
-        write_atomically(chosen.out, text.encode())
+        write_text(chosen.out, text, force=chosen.force, runs=(run_a, run_b))
         surface.print(str(chosen.out))
     elif not surface.as_json:
         render(facts, names, surface.out)
@@ -100,19 +89,3 @@ def _metrics(found: "Difference") -> dict[str, Any]:
         "ess_fraction_a": found.size_a.synthetic.ess_fraction,
         "ess_fraction_b": found.size_b.synthetic.ess_fraction,
     }
-
-
-def _require_free(out: Path, chosen: Diff) -> None:
-    """Nothing is written over that the user did not give up, and nothing of a run at all."""
-    from trajweight.run import RUN_FILES
-
-    runs = (chosen.run_a, chosen.run_b)
-    if out.resolve() in {(run / name).resolve() for run in runs for name in RUN_FILES}:
-        message = f"--out {out} is part of a run itself."
-        raise ConfigError(message, hint="Give another --out.")
-    if out.is_dir():
-        message = f"--out {out} is a folder; what is found is written to a file."
-        raise ConfigError(message, hint="Give a file name.")
-    if out.is_file() and not chosen.force:
-        message = f"--out {out} is already there."
-        raise ConfigError(message, hint="--force or another --out")

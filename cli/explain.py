@@ -2,14 +2,14 @@
 
 # No deferred annotations: typer reads those of `Explain` when the program starts.
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from trajweight.cli._console import as_json_text, text_file
 from trajweight.cli._options import OUTPUT, Common, RunFolder
-from trajweight.errors import ConfigError, TrajweightError
+from trajweight.cli._output import OutFile, write_text
+from trajweight.errors import TrajweightError
 
 if TYPE_CHECKING:
     from trajweight.cli._command import Typed
@@ -56,16 +56,7 @@ class Explain(Common):
             rich_help_panel=OUTPUT,
         ),
     ] = 5
-    out: Annotated[
-        Path | None,
-        Option(
-            "--out",
-            metavar="FILE",
-            help="Write it to a file, as text of 80 columns or, with --json, as JSON; "
-            "default stdout.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None
+    out: OutFile = None
 
 
 def explain(chosen: Explain, surface: "Surface", _typed: "Typed") -> None:
@@ -98,7 +89,8 @@ def explain(chosen: Explain, surface: "Surface", _typed: "Typed") -> None:
         written, stream = text_file()
         render(facts, written)
         whole = as_json_text(surface.envelope("ok", **told))
-        _write(chosen.out, run, whole if surface.as_json else stream.getvalue(), chosen)
+        text = whole if surface.as_json else stream.getvalue()
+        write_text(chosen.out, text, force=chosen.force, runs=(run,))
         surface.print(str(chosen.out))
     elif not surface.as_json:
         render(facts, surface.out)
@@ -136,20 +128,3 @@ def _turn_facts(run: "Run", name: str, surface: "Surface") -> dict[str, Any]:
         progress.stop()
     turns = [(one.turn, one.n_tokens, one.d) for one in found.turns]
     return turn_facts(run, name, d=found.d, turns=turns, others=found.others)
-
-
-def _write(out: Path, run: "Run", text: str, chosen: Explain) -> None:
-    """Write the file, but over nothing that the user did not give up."""
-    from trajweight.files import write_atomically
-    from trajweight.run import RUN_FILES
-
-    if out.resolve() in {(run.folder / name).resolve() for name in RUN_FILES}:
-        message = f"--out {out} is part of the run itself."
-        raise ConfigError(message, hint="Give another --out.")
-    if out.is_dir():
-        message = f"--out {out} is a folder; the explanation is written to a file."
-        raise ConfigError(message, hint="Give a file name.")
-    if out.is_file() and not chosen.force:
-        message = f"--out {out} is already there."
-        raise ConfigError(message, hint="--force or another --out")
-    write_atomically(out, text.encode())

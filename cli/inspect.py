@@ -9,8 +9,8 @@ import typer
 from typer import Argument, Option
 
 from trajweight.cli._console import as_json_text, text_file
-from trajweight.cli._options import DATA, OUTPUT, Common, Mapped
-from trajweight.errors import ConfigError
+from trajweight.cli._options import DATA, Common, Mapped
+from trajweight.cli._output import OutFile, write_text
 
 if TYPE_CHECKING:
     from trajweight.cli._command import Typed
@@ -55,16 +55,7 @@ class Inspect(Common):
         ),
     ] = False
 
-    out: Annotated[
-        Path | None,
-        Option(
-            "--out",
-            metavar="FILE",
-            help="Write it to a file, as text of 80 columns or, with --json, as JSON; "
-            "default stdout.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None
+    out: OutFile = None
 
 
 def inspect(chosen: Inspect, surface: "Surface", _typed: "Typed") -> None:
@@ -105,7 +96,8 @@ def inspect(chosen: Inspect, surface: "Surface", _typed: "Typed") -> None:
         for each in understood:
             render(str(each.path), each.facts, written)
         whole = as_json_text(surface.envelope("ok", **facts))
-        _write(chosen.out, whole if surface.as_json else stream.getvalue(), force=chosen.force)
+        text = whole if surface.as_json else stream.getvalue()
+        write_text(chosen.out, text, force=chosen.force)
         surface.print(str(chosen.out))
     elif not surface.as_json:
         for each in understood:
@@ -121,16 +113,3 @@ def _as_json(found: "Survey") -> dict[str, object]:
         return {"path": found.path, **found.facts}
     error = {"code": found.error.code, "message": found.error.message, "hint": found.error.hint}
     return {"path": found.path, "error": error}
-
-
-def _write(out: Path, text: str, *, force: bool) -> None:
-    """Write the file, but over nothing that the user did not give up."""
-    from trajweight.files import write_atomically
-
-    if out.is_file() and not force:
-        message = f"--out {out} is already there."
-        raise ConfigError(message, hint="--force or another --out")
-    if out.is_dir():
-        message = f"--out {out} is a folder; what is found is written to a file."
-        raise ConfigError(message, hint="Give a file name.")
-    write_atomically(out, text.encode())

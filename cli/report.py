@@ -11,6 +11,7 @@ from trajweight.cli._console import as_json_text, text_file
 from trajweight.cli._gates import Gates, finish
 from trajweight.cli._making import metrics_of
 from trajweight.cli._options import OUTPUT
+from trajweight.cli._output import write_text
 from trajweight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def report(chosen: Report, surface: "Surface", _typed: "Typed") -> None:
         _plot(chosen.plots, facts, force=chosen.force)
     if chosen.out is not None:
         whole = surface.envelope("ok", **told)
-        _write(chosen.out, run, _written(kind, facts, run, whole), force=chosen.force)
+        text = _written(kind, facts, run, whole)
+        write_text(chosen.out, text, force=chosen.force, runs=(run,))
         surface.print(str(chosen.out))
     elif kind == "text" and not surface.as_json:
         from trajweight.cli._report_view import render
@@ -162,20 +164,3 @@ def _plot(folder: Path, facts: "Mapping[str, Any]", *, force: bool) -> None:
         message = f"--plots {folder} is not empty."
         raise ConfigError(message, hint="--force or another --plots")
     save_plots(facts, folder)
-
-
-def _write(out: Path, run: "Run", text: str, *, force: bool) -> None:
-    """Write the file, but over nothing that the user did not give up."""
-    from trajweight.files import write_atomically
-    from trajweight.run import RUN_FILES
-
-    if out.resolve() in {(run.folder / name).resolve() for name in RUN_FILES}:
-        message = f"--out {out} is part of the run itself."
-        raise ConfigError(message, hint="Give another --out.")
-    if out.is_dir():
-        message = f"--out {out} is a folder; the report is written to a file."
-        raise ConfigError(message, hint="Give a file name.")
-    if out.is_file() and not force:
-        message = f"--out {out} is already there."
-        raise ConfigError(message, hint="--force or another --out")
-    write_atomically(out, text.encode())

@@ -24,6 +24,7 @@ makes a folder a run, so only a folder that has one is ever cleared.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,12 @@ class Run:
     def adapter(self) -> Path:
         """The folder of the retrained adapter."""
         return self.folder / ADAPTER
+
+    def owns(self, path: Path) -> bool:
+        """Whether a path is this folder, or a file that a run keeps in it."""
+        place, folder = Path(os.path.realpath(path)), Path(os.path.realpath(self.folder))
+        kept = {folder / name for name in (*RUN_FILES, *_FOLDERS)}
+        return place == folder or place in kept or not kept.isdisjoint(place.parents)
 
     def remove_adapter(self) -> None:
         """Remove the adapter and its folder; what somebody else put there stays."""

@@ -112,8 +112,8 @@ def test_marks_that_cannot_be_written_stay_unwritten_and_the_old_file_whole(tmp_
 def test_the_file_stands_in_the_run_unless_another_is_given_and_is_never_one_of_the_runs(tmp_path):
     run = make_run(tmp_path / "made", [row("a")], {"a": 1.0})
 
-    assert marks_file(None, run.folder) == run.folder / "marks.jsonl"
-    assert marks_file(tmp_path / "x", run.folder) == tmp_path / "x"
+    assert marks_file(None, run) == run.folder / "marks.jsonl"
+    assert marks_file(tmp_path / "x", run) == tmp_path / "x"
     for out in (tmp_path, run.folder / ".." / "run" / "weights.parquet"):
         with pytest.raises(ConfigError, match="--out"):
-            marks_file(out, run.folder)
+            marks_file(out, run)

@@ -250,3 +250,25 @@ def test_a_weight_table_that_breaks_a_law_is_not_saved(tmp_path: Path) -> None:
         run.save_table("weights", pl.DataFrame({"traj_id": ["a"]}))
 
     assert not run.has("weights.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_owned"),
+    [
+        ("", True),
+        ("weights.parquet", True),
+        ("conversations", True),
+        ("conversations/00000-00000.parquet", True),
+        ("checkpoints/3.safetensors", True),
+        ("../link/report.json", True),
+        ("marks.jsonl", False),
+        ("../other/weights.parquet", False),
+    ],
+)
+def test_a_run_owns_its_folder_and_what_it_keeps_and_nothing_else(
+    tmp_path: Path, name: str, is_owned: bool
+) -> None:
+    run = create_run(tmp_path / "run", force=False)
+    (tmp_path / "link").symlink_to(run.folder)
+
+    assert run.owns(run.folder / name) is is_owned

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from trajweight.errors import ConfigError
 from trajweight.export.facts import MANIFEST
 from trajweight.files import refusals_told
-from trajweight.run import RUN_FILES, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from trajweight.run import Run
 
 
 _DATASET_FILES: Final = ("dataset_info.json", "state.json")
@@ -29,9 +30,7 @@ def require_free(run: Run, out: Path, *, is_folder: bool, force: bool) -> None:
         ConfigError: If it is part of the run, a file that was read, of the wrong kind, or taken.
     """
     place = Path(os.path.realpath(out))
-    own = {Path(os.path.realpath(run.folder / name)) for name in RUN_FILES}
-    texts = Path(os.path.realpath(run.storage.conversations))
-    if place in own | {Path(os.path.realpath(run.folder)), texts} or texts in place.parents:
+    if run.owns(out):
         message = f"--out {out} is part of the run itself."
         raise ConfigError(message, hint=_ANOTHER)
     paths = run.trajectories()["origin_path"].unique().to_list()
