@@ -44,7 +44,7 @@ from trajweight.table import trajectory_of
 from trajweight.tokenization import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 NAME = "finetune"
 ARMS = ("weighted", "uniform", "stock")
@@ -164,8 +164,8 @@ def compared(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """All trainings, and what they came to."""
+def measure(options: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
+    """All trainings, and what they came to; told after each seed, so that none is lost."""
     run = load_run(options.run) if options.run else scored(scratch / "run", options.model)
     loaded = load_model(options.model, device="cpu", dtype="float32", progress=Progress())
     options.base = scratch / "base"
@@ -182,16 +182,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         model.train(mode=False)
         return {split: losses(model, rows) for split, rows in episodes.items()}
 
-    runs = []
-    for seed in options.seeds:
-        arms = {}
-        for arm in ARMS:
-            output = scratch / f"{arm}-{seed}"
-            seconds = trained(arm, exports[arm], seed, output, options)
-            arms[arm] = {**judged(output), "seconds": round(seconds, 1)}
-            print(f"seed {seed}, {arm}: {json.dumps(arms[arm])}", flush=True)
-        runs.append({"seed": seed, "arms": arms})
-    return {
+    facts = {
         "model": options.model,
         "steps": options.steps,
         "rows_a_step": BATCH * ACCUMULATION,
@@ -201,9 +192,17 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "ess_fraction": result.ess_fraction,
         "episodes": {split: len(rows) for split, rows in episodes.items()},
         "base": judged(None),
-        "runs": runs,
-        "compared": compared(runs),
     }
+    runs: list[dict[str, Any]] = []
+    for seed in options.seeds:
+        arms = {}
+        for arm in ARMS:
+            output = scratch / f"{arm}-{seed}"
+            seconds = trained(arm, exports[arm], seed, output, options)
+            arms[arm] = {**judged(output), "seconds": round(seconds, 1)}
+            print(f"seed {seed}, {arm}: {json.dumps(arms[arm])}", flush=True)
+        runs.append({"seed": seed, "arms": arms})
+        yield {**facts, "runs": runs, "compared": compared(runs)}
 
 
 def told(results: dict[str, Any]) -> str:
@@ -239,11 +238,11 @@ def main() -> None:
     options = parser.parse_args()
     options.python = options.python.absolute()  # not resolved: a link is what makes an environment
     with tempfile.TemporaryDirectory() as scratch:
-        results = measure(options, Path(scratch))
-    if not options.dry:
-        write(NAME, results)
-    print(told(results))
-    print(json.dumps(results["compared"], indent=1))
+        for results in measure(options, Path(scratch)):
+            if not options.dry:
+                write(NAME, results)
+            print(told(results))
+            print(json.dumps(results["compared"], indent=1), flush=True)
 
 
 if __name__ == "__main__":
