@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from trajweight.analysis.histograms import BIN_EDGES, histogram
-from trajweight.export.facts import plan_of, read_facts, save_facts
+from trajweight.export.facts import plan_of, public_command, read_facts, save_facts
 from trajweight.files import sha256_of, write_atomically
 from trajweight.formats.lookup import look_up
 from trajweight.jsontext import decode
@@ -109,7 +109,6 @@ _HUB_LICENCES: Final = frozenset(
 #: Powers of ten by which the Hub sorts datasets.
 _SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 _BAR: Final = 40
-_SECRET: Final = re.compile(r"^--?(token|.*key|password)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,31 +420,13 @@ def _making(facts: CardFacts) -> Iterator[str]:
         yield "## How it was made"
         yield ""
         yield "```sh"
-        yield from (shlex.join(_public(command)) for command in facts.commands)
+        yield from (shlex.join(public_command(command)) for command in facts.commands)
         yield "```"
         yield ""
     if facts.versions:
         told = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
         yield f"Versions: {told}."
         yield ""
-
-
-def _public(command: Sequence[str]) -> list[str]:
-    """A command line without folders of this machine and without secrets."""
-    made: list[str] = []
-    for argument in command:
-        option, equals, value = argument.partition("=")
-        if made and _SECRET.match(made[-1]):
-            made.append("...")
-        elif equals and _SECRET.match(option):
-            made.append(f"{option}=...")
-        else:
-            made.append(f"{option}={_name(value)}" if equals else _name(argument))
-    return made
-
-
-def _name(text: str) -> str:
-    return PurePath(text).name if text.startswith(("/", "~")) or text[1:3] == ":\\" else text
 
 
 def _cell(text: str) -> str:

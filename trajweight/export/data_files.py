@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
+from array import array
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
+
+import numpy as np
 
 from trajweight.errors import MissingError, TrajweightError
 from trajweight.files import json_line, refusals_told, write_atomically, write_jsonl
@@ -49,11 +52,17 @@ def write_rows(path: Path, rows: Iterable[Row], container: Container, schema: pa
 class Spool:
     """Rows in a scratch file, to be read again in any order and any number of times."""
 
-    def __init__(self) -> None:
-        """An empty one; its file has no name, so nothing is left of it whatever happens."""
-        self._stream = tempfile.TemporaryFile(prefix="trajweight-")  # noqa: SIM115 - see __exit__
-        self._places: dict[int, tuple[int, int]] = {}
-        self._end = 0
+    def __init__(self, folder: Path | None = None) -> None:
+        """An empty one; its file has no name, so nothing is left of it whatever happens.
+
+        Args:
+            folder: On whose disk it is; by default that of the system's scratch files.
+        """
+        with refusals_told(folder or Path(tempfile.gettempdir())):
+            self._stream = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see __exit__
+        self._folder = folder
+        # by place in the file: which row, where it begins, how long it is
+        self._facts = array("q"), array("q"), array("q")
 
     def __enter__(self) -> Spool:
         """Close it at the end of a block."""
@@ -71,16 +80,20 @@ class Spool:
     def add(self, name: int, row: Row) -> None:
         """Keep a row under a number."""
         line = json_line(row)
-        self._stream.write(line)
-        self._places[name] = (self._end, len(line))
-        self._end += len(line)
+        with refusals_told(self._folder or Path(tempfile.gettempdir())):
+            begins = self._stream.tell()
+            self._stream.write(line)
+        for column, value in zip(self._facts, (name, begins, len(line)), strict=True):
+            column.append(value)
 
     def rows(self, names: Iterable[int]) -> Iterator[Row]:
         """The rows of these numbers, in this order."""
+        known, begins, lengths = (np.frombuffer(each, dtype=np.int64) for each in self._facts)
+        order = np.argsort(known, kind="stable")
         for name in names:
-            place, length = self._places[name]
-            self._stream.seek(place)
-            yield decode(self._stream.read(length))
+            place = order[np.searchsorted(known, name, sorter=order)]
+            self._stream.seek(int(begins[place]))
+            yield decode(self._stream.read(int(lengths[place])))
 
 
 def _write_parquet(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:

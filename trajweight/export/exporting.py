@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -26,7 +27,6 @@ from trajweight.trainers import DataFile, Example, Mode, Plan, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -167,7 +167,7 @@ class _Work:
         if self.mode in _WEIGHTED:
             return self._write_weighted(folder, named)
         going, seen = self._outgoing({}), Seen()
-        with Spool() as spool:
+        with Spool(folder.parent) as spool:
             places = going.rows["place"].to_list()
             for number, row in self._rows(going, seen):
                 spool.add(places[number], row)
@@ -204,11 +204,13 @@ class _Work:
             target_ess=asked.target_ess,
             how=asked.dial,
             are_equal=self.mode == "filter",
+            refuses=self.target.refuses(),
             refused=refused,
         )
 
     def _layout(self, going: Outgoing) -> Layout:
-        return layout_of(self.mode, going.rows["token_weight"].to_numpy(), self.request)
+        column = "weight" if self.target.averages_rows else "token_weight"
+        return layout_of(self.mode, going.rows[column].to_numpy(), self.request)
 
     def _rows(self, going: Outgoing, seen: Seen) -> Iterator[tuple[int, Row]]:
         examples = examples_of(self.run, going, self.progress)
@@ -221,7 +223,7 @@ class _Work:
         from trajweight.export.tokenized import tokenizing
         from trajweight.models import load_tokenizer
 
-        tokenizer = load_tokenizer(self._model, progress=self.progress)
+        tokenizer = load_tokenizer(self._base, progress=self.progress)
         return tokenizing(tokenizer, self.request.max_tokens, going.mean_tokens)
 
     @property
@@ -238,10 +240,15 @@ class _Work:
 
     @property
     def _model(self) -> str:
-        """The base model; a trainer knows the default one by its hub id only."""
-        name = self.request.model or str(self.run.manifest().get("model") or DEFAULT_MODEL)
-        is_default = name.lower() == DEFAULT_MODEL and self.mode != "tokenized"
-        return HUB_ID if is_default else name
+        """The base model as a trainer finds it, from whatever folder."""
+        if self._base.lower() == DEFAULT_MODEL:
+            return HUB_ID
+        return str(Path(self._base).resolve()) if Path(self._base).is_dir() else self._base
+
+    @property
+    def _base(self) -> str:
+        """The base model by the name that the user or the run gave it."""
+        return self.request.model or str(self.run.manifest().get("model") or DEFAULT_MODEL)
 
     def _name(self, stem: str) -> str:
         """The name of a data file."""

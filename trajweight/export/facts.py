@@ -6,7 +6,9 @@ It names no time and no folder, so that equal exports are equal to the byte.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from trajweight.errors import ConfigError
@@ -17,7 +19,6 @@ from trajweight.trainers import DataFile, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from trajweight.buckets import Buckets
     from trajweight.dial import Dialled
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MANIFEST: Final = "export.json"
 #: major.minor of it.
 SCHEMA_VERSION: Final = "1.0"
+_SECRET: Final = re.compile(r"^--?(token|.*key|password)$")
 _MAKE: Final = "Make one with `trajweight export-weights RUN --to TRAINER --out FOLDER`."
 
 
@@ -49,7 +51,7 @@ def export_facts(
         "tool": "trajweight",
         "schema_version": SCHEMA_VERSION,
         "version": version_of("trajweight") or "unknown",
-        "argv": list(argv),
+        "argv": public_command(argv),
         "target": target.name,
         "mode": plan.mode,
         "checked": list(target.checked),
@@ -146,6 +148,26 @@ def with_files(
     data = [asdict(file) | _hashed(folder / file.name) for file in plan.data]
     files = [{"name": name, "role": role} | _hashed(folder / name) for name, role in roles.items()]
     return {**facts, "data": data, "files": files}
+
+
+def public_command(command: Sequence[str]) -> list[str]:
+    """A command line without folders of this machine and without secrets."""
+    made: list[str] = []
+    for argument in command:
+        option, equals, value = argument.partition("=")
+        if made and _SECRET.match(made[-1]):
+            made.append("...")
+        elif equals and _SECRET.match(option):
+            made.append(f"{option}=...")
+        else:
+            made.append(f"{option}={_name(value)}" if equals else _name(argument))
+    return made
+
+
+def _name(text: str) -> str:
+    """The last part of a path; what is none, such as a name on a hub, stays."""
+    is_path = text.startswith(("/", "~", ".")) or text[1:3] == ":\\" or Path(text).exists()
+    return Path(text).name if is_path else text
 
 
 def _hashed(path: Path) -> dict[str, str]:

@@ -53,17 +53,20 @@ class Layout:
     counts: Ints | None = None
 
 
-def layout_of(mode: Mode, token_weights: Floats, request: ExportRequest) -> Layout:
+def layout_of(mode: Mode, weights: Floats, request: ExportRequest) -> Layout:
     """Lay trajectories out in files.
 
-    How often a row is read acts on a loss that sums over tokens as its token weight would, so that
-    weight is what copies and rates follow. Shape of the weights: (n,).
+    Args:
+        mode: How weights act.
+        weights: What copies and rates follow: how often a row is read acts on a loss that sums over
+            tokens as its token weight would, and on one that averages rows as its weight. (n,).
+        request: What is asked for.
     """
     if mode == "resample":
-        return _epochs(token_weights, request)
+        return _epochs(weights, request)
     if mode == "buckets":
-        return _quantiles(token_weights, request.buckets)
-    return Layout((FileLayout("train", np.arange(len(token_weights))),))
+        return _quantiles(weights, request.buckets)
+    return Layout((FileLayout("train", np.arange(len(weights))),))
 
 
 def _epochs(weights: Floats, request: ExportRequest) -> Layout:

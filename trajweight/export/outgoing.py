@@ -70,6 +70,7 @@ def outgoing(
     target_ess: float | None = None,
     how: How = "temper",
     are_equal: bool = False,
+    refuses: pl.Expr | None = None,
     refused: Mapping[int, str] | None = None,
 ) -> Outgoing:
     """Choose the rows of a run that go out, and say what each counts.
@@ -80,6 +81,7 @@ def outgoing(
         target_ess: Least ESS, as a share of the weighted rows; the dial is turned to reach it.
         how: How the dial does it, see `dial.turn_dial`.
         are_equal: All rows that go out count alike, whatever they were found to be worth.
+        refuses: Why the target cannot read a row, where that is told without its texts.
         refused: By place, why the target cannot read a row; such rows stay out too.
 
     Raises:
@@ -88,9 +90,11 @@ def outgoing(
     """
     rows = weighted_rows(run)
     reasons = reasons_left_out(rows, filters)
+    if refuses is not None:
+        reasons = reasons.zip_with(reasons.is_not_null(), rows.select(refuses).to_series())
     if refused:
-        told = pl.Series([refused.get(place) for place in range(rows.height)], dtype=pl.String)
-        reasons = reasons.zip_with(reasons.is_not_null(), told)
+        also = pl.Series([refused.get(place) for place in range(rows.height)], dtype=pl.String)
+        reasons = reasons.zip_with(reasons.is_not_null(), also)
     chosen = rows.filter(reasons.is_null())
     left_out = dict(sorted(Counter(reasons.drop_nulls().to_list()).items()))
     if chosen.is_empty():

@@ -53,7 +53,8 @@ def _require_folder(place: Path, out: Path, *, force: bool) -> None:
     if not place.is_dir():
         message = f"--out {out} is a file; this export is a folder."
         raise ConfigError(message, hint=_ANOTHER)
-    entries = sorted(path.name for path in place.iterdir())
+    files = (path.relative_to(place) for path in place.rglob("*") if not path.is_dir())
+    entries = sorted(path.as_posix() for path in files)
     if not entries:
         return
     if not force:
@@ -66,18 +67,18 @@ def _require_folder(place: Path, out: Path, *, force: bool) -> None:
 
 
 def _names_in(place: Path) -> set[str]:
-    """The top-level names that an export's manifest owns to; none without a manifest of ours."""
+    """The files that an export's manifest owns to; none without a manifest of ours."""
     try:
         told = json.loads((place / MANIFEST).read_text("utf-8"))
         files = [each["name"] for each in (*told["data"], *told["files"])]
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-    return {MANIFEST, *(name.partition("/")[0] for name in files)}
+    return {MANIFEST, *files}
 
 
 def _is_of_dataset(name: str) -> bool:
     """Whether a file is of those that `datasets` itself writes, which has no manifest of ours."""
-    return name in _DATASET_FILES or Path(name).match("data-*.arrow")
+    return name.rpartition("/")[2] in _DATASET_FILES or Path(name).match("data-*.arrow")
 
 
 def _refuse_taken(out: Path) -> None:
@@ -97,6 +98,12 @@ def whole_folder(out: Path) -> Iterator[Path]:
         made.mkdir()
         yield made
         with refusals_told(out):
+            old = Path(beside) / "old"  # gone with the scratch folder
             if target.exists():
-                target.rename(Path(beside) / "old")  # gone with the scratch folder
-            made.rename(target)
+                target.rename(old)
+            try:
+                made.rename(target)
+            except OSError:
+                if old.exists():
+                    old.rename(target)
+                raise

@@ -85,6 +85,7 @@ class Axolotl(Target):
     keeps_turn_flags = True
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = {"adapter": (_PLUGIN,)}
     probe = "axolotl"
+    averages_rows = True  # it averages micro-batches, and one holds a single row
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages and tools as JSON text, which axolotl decodes.

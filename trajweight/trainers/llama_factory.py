@@ -144,8 +144,11 @@ class LlamaFactory(Target):
             "them as their weights add up; within a file all count alike.",
         }.get(plan.mode, "Kept trajectories count alike; rows have no weight.")
         acts += (
-            " The loss is a mean over the trained tokens of a step, so that of two trajectories of "
-            "equal weight the longer one counts more."
+            " The loss is a mean over the trained tokens of a step: kept trajectories count by "
+            "their length."
+            if plan.mode == "filter"
+            else " The loss is a mean over the trained tokens of a step; copies and rates make up "
+            "for the length of a trajectory as well."
         )
         traps = [
             "A weight column in the rows would be removed without a word.",

@@ -106,10 +106,14 @@ class LlamaFactoryV1(Target):
             "buckets": "Files hold trajectories of like weight; `weight` of a file is how often "
             "its rows are drawn, with replacement, as it begins. Within a file all count alike.",
         }.get(plan.mode, "Kept trajectories count alike; rows have no weight.")
-        if plan.mode != "native":
+        if plan.mode == "filter":
             acts += (
-                " The loss is a mean over the trained tokens of a step, so that of two "
-                "trajectories of equal weight the longer one counts more."
+                " The loss is a mean over the trained tokens of a step: they count by their length."
+            )
+        elif plan.mode != "native":
+            acts += (
+                " The loss is a mean over the trained tokens of a step; copies and rates make up "
+                "for the length of a trajectory as well."
             )
         traps = [
             "`loss_weight` also trains on the head of a turn, `<|im_start|>assistant`, which is "

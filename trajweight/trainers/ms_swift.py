@@ -148,8 +148,8 @@ class MsSwift(Target):
             return Told(acts, _COMMAND, _INSTALL, tuple(traps))
         acts = {
             "resample": "A trajectory stands in the file of an epoch as often as was drawn for it; "
-            "rows have no weight. Losses are a mean over the tokens of a step, so that of two "
-            "trajectories of equal weight the longer one counts more.",
+            "rows have no weight. Losses are a mean over the tokens of a step, and copies make "
+            "up for the length of a trajectory as well.",
             "buckets": "Files hold trajectories of like weight, and `interleave_prob` draws from "
             "them as their weights add up; within a file all count alike.",
         }.get(plan.mode, "Kept trajectories count alike; rows have no weight.")

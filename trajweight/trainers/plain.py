@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import polars as pl
 import pyarrow as pa
 
 from trajweight.formats import UnusableError
@@ -72,6 +73,11 @@ class PlainJsonl(Plain):
     title = "JSON lines"
     reads = "head -n 1 {data}"
 
+    def refuses(self) -> pl.Expr | None:
+        """A row of several records has no one line to stand in."""
+        several = pl.col("origin_rows").is_not_null()
+        return pl.when(several).then(pl.lit("made of several records, which no line holds"))
+
     def row(self, example: Example, mode: Mode) -> Row:
         """The row as it was read, its weight at the end.
 
@@ -80,7 +86,7 @@ class PlainJsonl(Plain):
         """
         original: Any = example.original
         if not isinstance(original, dict):
-            message = "made of several records, which no one line holds"
+            message = "it is no object"
             raise UnusableError(message)
         if mode not in _WEIGHTED:
             return dict(original)

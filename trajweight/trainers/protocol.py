@@ -22,6 +22,7 @@ from trajweight.table import original_row
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import polars as pl
     import pyarrow as pa
 
 Row = dict[str, Any]
@@ -150,6 +151,8 @@ class Target(ABC):
         probe: Name of the file under ``verification/probes`` that asks the trainer itself; empty
             where nothing can be run, as with a service.
         is_plain: Whether it is no trainer but a file: rows with their weights need no folder then.
+        averages_rows: Whether its stock loss, under its config, is a mean over rows, each a mean
+            over its tokens; else one over tokens. Copies and rates are made for that.
     """
 
     name: ClassVar[str]
@@ -163,6 +166,7 @@ class Target(ABC):
     adapters: ClassVar[Mapping[Mode, tuple[str, ...]]] = {}
     probe: ClassVar[str] = ""
     is_plain: ClassVar[bool] = False
+    averages_rows: ClassVar[bool] = False
 
     @abstractmethod
     def row(self, example: Example, mode: Mode) -> Row:
@@ -171,6 +175,14 @@ class Target(ABC):
         Raises:
             UnusableError: If the trainer could not read it; the row is left out and counted.
         """
+
+    def refuses(self) -> pl.Expr | None:
+        """Why rows of the trajectory table are unusable, where that is told without their texts.
+
+        Returns:
+            An expression that gives text, or null for a usable row; None if none is unusable.
+        """
+        return None
 
     def remark(self, example: Example, mode: Mode) -> str:  # noqa: ARG002
         """What a row loses or changes on its way, said of many: "had ..."; empty if nothing."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 #: What rows count, mean one; the last one is of another length.
 WEIGHTS: Final = (0.4, 1.6, 0.8, 1.2)
 N_ALIKE: Final = 3
-#: In mode resample, how often the rows that are alike are written.
-COPIES: Final = (1, 4, 1)
+#: In mode resample, how often the rows are written.
+COPIES: Final = (1, 4, 1, 2)
 #: Modes in which rows carry their weight, and can be told to.
 WEIGHTED: Final[tuple[Mode, ...]] = ("native", "adapter", "tokenized")
 _DIGITS, _LONG_DIGITS = 40, 120
@@ -109,8 +109,8 @@ class Trial:
 
 
 def copied(rows: Sequence[TrialRow]) -> list[TrialRow]:
-    """The rows that are alike, as often as `COPIES` says, in an order of resampling."""
-    return [rows[number] for number in order(np.array(COPIES), seed=0).tolist()]
+    """The rows as often as `COPIES` says, in an order of resampling."""
+    return [rows[number] for number in order(np.array(COPIES[: len(rows)]), seed=0).tolist()]
 
 
 def _row(number: int, n_digits: int, draw: random.Random) -> dict[str, Any]:

@@ -112,8 +112,7 @@ class _Question:
         self.trial = Trial(target, plan.mode, plan, own_files, self._encode())
         rows = trial_rows(self._tokens)
         # A changed config keeps numbers of its own data, and a longer row may suffer from these.
-        is_alike_only = bool(own_files) or plan.mode not in WEIGHTED
-        self.rows = rows[:N_ALIKE] if is_alike_only else rows
+        self.rows = rows[:N_ALIKE] if own_files or plan.mode == "filter" else rows
         self.trials: dict[str, dict[str, Any]] = {}
 
     @property
@@ -122,7 +121,11 @@ class _Question:
         if self.plan.mode in WEIGHTED:
             found = np.array(WEIGHTS[: len(self.rows)])
         else:
-            found = np.array(COPIES if self.plan.mode == "resample" else [1] * N_ALIKE, float)
+            found = np.array([1.0] * len(self.rows))
+            if self.plan.mode == "resample":
+                found = np.array(COPIES[: len(self.rows)], dtype=np.float64)
+            if not self.target.averages_rows:  # a longer row counts more, which copies make up for
+                found *= [row.tokens for row in self.rows]
         wanted: NDArray[np.float64] = found / found.mean()
         return wanted
 
