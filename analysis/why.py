@@ -356,9 +356,7 @@ def _turns_told(
 ) -> list[str]:
     """What the numbers say, as sentences."""
     verb = "lowers" if d < 0 else "raises" if d > 0 else "does not move"
-    told = [
-        f"A little more weight on this row {verb} the loss on real validation rows (d {d:+.2e})."
-    ]
+    told = [f"A step on this row {verb} the loss on real validation rows (d {d:+.2e})."]
     if others:
         lower = sum(other > d for other in others)
         told.append(

@@ -235,7 +235,7 @@ class Browser(App[None]):
             row = self._look_up(place)
             standing = self._rows.row(place, named=True)
             more = measured(self._run_shown, row["traj_id"])
-        except TrajweightError as error:
+        except (TrajweightError, ValueError) as error:  # texts that somebody changed
             told = str(error)
             self._reader.show(lambda width: [Line(text) for text in wrapped(told, width)])
             return
@@ -458,7 +458,7 @@ class Browser(App[None]):
             for n_done, found in search(batches, words, is_ended=lambda: worker.is_cancelled):
                 places += found
                 self.post_message(self.Searched(number, n_done=n_done, n_found=len(places)))
-        except TrajweightError as error:
+        except (TrajweightError, ValueError) as error:  # texts that somebody changed
             self.post_message(self.Searched(number, trouble=str(error)))
             return
         if not worker.is_cancelled:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trajweight.run import Run
 
+_KEYS: Final = frozenset({"id", "weight", "note"})
 _HINT: Final = "Give another --out, or start without these marks by --force."
 
 
@@ -86,8 +87,11 @@ def load_marks(path: Path, ids: pl.Series, *, force: bool = False) -> Marks:
         return marks
     found = [_mark(line, path, number) for number, line in enumerate(_lines(path), start=1)]
     known = set(ids.filter(ids.is_in([mark["id"] for mark in found])))
-    for mark in found:
+    for number, mark in enumerate(found, start=1):
         if mark["id"] in known:
+            if more := set(mark) - _KEYS:  # a row of somebody's data, which would be written over
+                message = f"is no mark: it has {', '.join(sorted(more))} besides"
+                raise DataError(message, path=path, line=number, hint=_HINT)
             marks.notes[mark["id"]] = mark.get("note", "")
         else:
             marks.strangers.append(mark)

@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from trajweight.cli._console import as_json_text, text_file
 from trajweight.cli._options import OUTPUT, Common, RunFolder
-from trajweight.cli._output import OutFile, write_text
+from trajweight.cli._output import OutFile, require_free_file, write_text
 from trajweight.errors import TrajweightError
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def explain(chosen: Explain, surface: "Surface", _typed: "Typed") -> None:
     from trajweight.run import load_run
 
     run = load_run(chosen.run)
+    if chosen.out is not None:
+        require_free_file(chosen.out, force=chosen.force, runs=(run,))
     facts = facts_of(run, chosen.traj_id, count=chosen.neighbours, seed=chosen.seed or 0)
     if chosen.turns:
         facts["turns"] = _turn_facts(run, facts["traj_id"], surface)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
@@ -12,14 +14,13 @@ from trajweight.files import refusals_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-LOCK: Final = ".lock"
+LOCK: Final = ".trajweight.lock"
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process; it is made where it is not there.
+    """Keep a folder to this process; it is made where it is not there, and goes if nothing came in.
 
     What is no folder is left to whoever wants to write there to refuse.
 
@@ -30,9 +31,11 @@ def claimed(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         yield
         return
-    lock = FileLock(folder / LOCK, timeout=0)
+    place = Path(os.path.realpath(folder))
+    is_new = not place.exists()
+    lock = FileLock(place / LOCK, timeout=0)
     with refusals_told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout as error:
@@ -42,5 +45,9 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):
+            (place / LOCK).unlink(missing_ok=True)
         lock.release()
+        if is_new:  # what failed before it wrote anything leaves no folder behind
+            with suppress(OSError):
+                place.rmdir()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
+from trajweight.claim import claimed
 from trajweight.config import MINIMUM_VALIDATION, DataConfig, ReturnsConfig, RunConfig
 from trajweight.deduplication import find_duplicates, take_out
 from trajweight.errors import ConfigError, DataError, RunError
@@ -75,9 +76,10 @@ def ingest(
         ConfigError: If ``out`` may not be used.
     """
     settings = RunConfig(data=config)
-    job = Job.begin(settings, out, force=force, progress=progress, argv=argv, kind="ingested")
-    with job.accounted():
-        job.read(jobs=jobs)
+    with claimed(out):
+        job = Job.begin(settings, out, force=force, progress=progress, argv=argv, kind="ingested")
+        with job.accounted():
+            job.read(jobs=jobs)
     return job.run
 
 

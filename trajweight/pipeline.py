@@ -109,6 +109,8 @@ def resume(run: Run, *, progress: Progress, interruption: Interruption | None = 
     processes = joined(settings_of(run).model.device)
     run = replace(run, folder=processes.own_folder(run.folder, resumes=True))
     progress = progress if processes.is_main else Progress()
+    if run.manifest().get("status") == "finished" and not run.checkpoints.is_dir():
+        return run
     with claimed(run.folder):
         if run.manifest().get("status") == "finished":
             run.remove_checkpoints()
@@ -150,48 +152,52 @@ def score_with(
         raise ConfigError(message, hint="Give another --out.")
     processes = joined(config.model.device)
     progress = progress if processes.is_main else Progress()
-    job = Job.begin(
-        config,
-        processes.own_folder(out),
-        force=force,
-        progress=progress,
-        argv=argv,
-        kind="applied",
-        processes=processes,
-    )
-    with job.accounted():
-        job.read()
-        job.split_against(trained)
-        _require_synthetic(job)
-        job.facts |= {"mode": "applied", "trained_run": str(trained.folder)}
-        # There is no outer loss here; what the run made of returns beforehand holds here too.
-        returns = replace(ReturnsConfig(**head_config.get("returns", {})), objective="imitate")
-        floor = head_config["shape"]["w_min"]
-        if head_config["selected"] != "head":
-            rival = "uniform weights" if head_config["selected"] == "uniform" else "returns alone"
-            why = f"in its own run this head did no better than {rival}"
-            job.weigh_without_head(why, returns, floor=floor)
-            return job.run
-        adapter = head_config["adapter"]
-        loaded, encoded = tokenise(job, head_config["model"], adapter["max_tokens"])
-        _require_synthetic(job)
-        material = material_of(job, encoded, returns, floor=floor)
-        scored = score_rows(
-            loaded,
-            material.encoded,
-            material.n_turns,
-            material.sources,
-            material.synthetic,
-            prior=material.prior,
-            tensors=tensors,
-            head_config=head_config,
+    folder = processes.own_folder(out)
+    with claimed(folder):
+        job = Job.begin(
+            config,
+            folder,
+            force=force,
             progress=progress,
-            stopwatch=job.stopwatch,
+            argv=argv,
+            kind="applied",
             processes=processes,
         )
-        _save_scores(job, scored, list(encoded), material)
-        job.facts["selected"] = "head"
-    return job.run
+        with job.accounted():
+            job.read()
+            job.split_against(trained)
+            _require_synthetic(job)
+            job.facts |= {"mode": "applied", "trained_run": str(trained.folder.resolve())}
+            # There is no outer loss here; what the run made of returns beforehand holds here too.
+            returns = replace(ReturnsConfig(**head_config.get("returns", {})), objective="imitate")
+            floor = head_config["shape"]["w_min"]
+            if head_config["selected"] != "head":
+                rival = (
+                    "uniform weights" if head_config["selected"] == "uniform" else "returns alone"
+                )
+                why = f"in its own run this head did no better than {rival}"
+                job.weigh_without_head(why, returns, floor=floor)
+                return job.run
+            adapter = head_config["adapter"]
+            loaded, encoded = tokenise(job, head_config["model"], adapter["max_tokens"])
+            _require_synthetic(job)
+            material = material_of(job, encoded, returns, floor=floor)
+            scored = score_rows(
+                loaded,
+                material.encoded,
+                material.n_turns,
+                material.sources,
+                material.synthetic,
+                prior=material.prior,
+                tensors=tensors,
+                head_config=head_config,
+                progress=progress,
+                stopwatch=job.stopwatch,
+                processes=processes,
+            )
+            _save_scores(job, scored, list(encoded), material)
+            job.facts["selected"] = "head"
+        return job.run
 
 
 def _weigh(job: Job, interruption: Interruption) -> None:

@@ -77,7 +77,7 @@ def packed(course: Course, vocabulary: Tensor | None) -> dict[str, Tensor]:
         vocabulary: Ids that the training loss chose from; None for all.
     """
     tensors = {
-        f"{name}.{place:04d}": value
+        f"{name}.{place:06d}": value
         for name, values in (("theta", course.theta), ("direction", course.direction))
         for place, value in enumerate(values)
     }
@@ -165,7 +165,10 @@ def alignment_of(
     """
 
     def d_of(loss: Tensor, *, keep: bool = False) -> float:
-        gradients = torch.autograd.grad(loss, parameters, retain_graph=keep)
+        # a row need not reach every tensor, such as those of an expert it never asks
+        gradients = torch.autograd.grad(
+            loss, parameters, retain_graph=keep, allow_unused=True, materialize_grads=True
+        )
         products = [(g * u).sum().double() for g, u in zip(gradients, direction, strict=True)]
         return -float(sum(products)) / batch_size
 

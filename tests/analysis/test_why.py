@@ -335,7 +335,7 @@ def test_the_sign_of_d_is_put_into_words(tmp_path, d, verb) -> None:
     found = turn_facts(run, "a", d=d, turns=[(1, 4, d)], others=[])
 
     assert found["told"] == [
-        f"A little more weight on this row {verb} the loss on real validation rows (d {d:+.2e})."
+        f"A step on this row {verb} the loss on real validation rows (d {d:+.2e})."
     ]
 
 

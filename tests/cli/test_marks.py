@@ -69,7 +69,11 @@ def test_marks_of_rows_of_another_run_stay_in_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["no json", "[1]", '{"id": 3}', '{"weight": 1}', '{"id": "a", "note": 1}', "\xff"]
+    "line",
+    [
+        *("no json", "[1]", '{"id": 3}', '{"weight": 1}', '{"id": "a", "note": 1}', "\xff"),
+        '{"id": "a", "messages": []}',  # a row of the data itself
+    ],
 )
 def test_a_file_of_something_else_is_refused_by_line_and_kept(tmp_path, line):
     path = tmp_path / "m.jsonl"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.commands import call
-from trajweight.claim import claimed
+from trajweight.claim import LOCK, claimed
 from trajweight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_a_killed_process_keeps_nothing(holder: subprocess.Popen[str], tmp_path:
     holder.wait()
 
     with claimed(tmp_path / "run"):
-        pass
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
 
     assert list((tmp_path / "run").iterdir()) == []
 
@@ -67,9 +67,14 @@ def test_a_killed_process_keeps_nothing(holder: subprocess.Popen[str], tmp_path:
 def test_a_folder_is_free_again_whatever_happens_in_it(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), claimed(tmp_path):
         _ = 1 / 0
+    with pytest.raises(ZeroDivisionError), claimed(tmp_path / "a" / "typo"):
+        _ = 1 / 0
+
+    assert not (tmp_path / "a" / "typo").exists()
+    (tmp_path / "a").rmdir()
 
     with claimed(tmp_path):
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
     assert list(tmp_path.iterdir()) == []
 
 

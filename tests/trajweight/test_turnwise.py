@@ -172,7 +172,7 @@ def test_what_is_found_afterwards_is_what_the_search_saw_at_its_end(tmp_path, mo
     assert sum(one.d for one in found.turns) == pytest.approx(found.d, rel=1e-4, abs=1e-8)
 
     tensors = run.direction()
-    run.save_direction({name: each for name, each in tensors.items() if name != "theta.0000"})
+    run.save_direction({name: each for name, each in tensors.items() if name != "theta.000000"})
     with pytest.raises(RunError, match="does not fit the adapter"):
         align_turns(run, run, names[:1], progress=Progress())
 
