@@ -137,7 +137,9 @@ class _Question:
         if self.plan.mode == "resample":
             rows = copied(self.rows)
             weights = [1.0] * len(rows)
-        self._add("all", rows, weights, [1, len(rows)])
+        # A loss that averages rows does so where a micro-batch holds one, as its config says.
+        is_one_only = self.plan.mode not in WEIGHTED and self.target.averages_rows
+        self._add("all", rows, weights, [1] if is_one_only else [1, len(rows)])
 
     def _add(
         self, name: str, rows: list[TrialRow], weights: list[float], micro_batches: list[int]
