@@ -299,10 +299,9 @@ def told(cells: list[Any]) -> str:
     others = [each.title for each in targets() if each.name not in asked and not each.is_plain]
     lines += [
         "",
-        "Each counts two kinds of row: three that are alike but for their weight, and, where rows "
-        f"carry weights, one of another length. Not asked: {', '.join(others)}; they need a GPU or "
-        "a service, or have no package for this Python. The README of an export says what was read "
-        "of their source instead.",
+        "Three rows are alike but for their weight or number of copies; the fourth, where there is "
+        f"one, is longer. Not asked: {', '.join(others)}. Most of them need a GPU or a service; the "
+        "README of an export says what was read of their source.",
     ]
     return "\n".join(lines)
 

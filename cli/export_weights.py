@@ -280,8 +280,7 @@ def export_weights(chosen: ExportWeights, surface: "Surface", typed: "Typed") ->
         from trajweight.run import load_run
 
         request, run = _request(chosen), load_run(chosen.run)
-        if chosen.push_to_hub is not None:
-            _require_folder(chosen, request)
+        _require_meaning(chosen, request)
         result = export.export_weights(
             run,
             chosen.out,
@@ -344,10 +343,16 @@ def _request(chosen: ExportWeights) -> "ExportRequest":
     )
 
 
-def _require_folder(chosen: ExportWeights, request: "ExportRequest") -> None:
-    """A single file has no card, so it is no dataset to send."""
+def _require_meaning(chosen: ExportWeights, request: "ExportRequest") -> None:
+    """What is sent needs a card, which a single file has not; what is not sent needs no word."""
     from trajweight.export.request import is_one_file, mode_of, target_of
 
+    if chosen.push_to_hub is None:
+        if chosen.public or chosen.licence is not None:
+            option = "--public" if chosen.public else "--licence"
+            message = f"{option} says nothing without --push-to-hub."
+            raise ConfigError(message, hint="Add --push-to-hub OWNER/NAME, or leave it out.")
+        return
     target = target_of(request, chosen.out)
     if is_one_file(target, mode_of(target, request)):
         message = f"--push-to-hub: --out {chosen.out} is data alone, without a card."

@@ -101,6 +101,8 @@ def test_filters_choose_the_rows(
         ("--target-ess", 1.5),
         ("--quota", "good"),
         ("--epochs", 0),
+        ("--public",),
+        ("--licence", "mit"),
         ("--top-k", 0),
         ("--top-k", 1, "--top-fraction", 0.5),
         ("--min-weight", 99, "--origin", "synthetic"),
