@@ -300,8 +300,8 @@ def told(cells: list[Any]) -> str:
     lines += [
         "",
         "Three rows are alike but for their weight or number of copies; the fourth, where there is "
-        f"one, is longer. Not asked: {', '.join(others)}. Most of them need a GPU or a service; the "
-        "README of an export says what was read of their source.",
+        f"one, is longer. Not asked: {', '.join(others)}. Most of them need a GPU or a service; "
+        "the README of an export says what was read of their source.",
     ]
     return "\n".join(lines)
 
