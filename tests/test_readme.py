@@ -26,22 +26,38 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def benchmark() -> Any:
-    spec = importlib.util.spec_from_file_location("sample", ROOT / "benchmarks" / "sample.py")
+def benchmark(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
 
 
 def test_the_measured_part_is_what_the_benchmark_wrote() -> None:
-    sample = benchmark()
+    sample = benchmark("sample")
     results = json.loads(sample.RESULTS.read_text())
 
     shown = README.split(sample.START)[1].split(sample.END)[0].strip()
 
     assert shown == sample.told(results).strip()
+
+
+def test_the_verdicts_are_what_the_trainers_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    trainers = benchmark("trainers")
+    cells = json.loads((ROOT / "benchmarks" / "trainers.json").read_text())["cells"]
+
+    shown = README.split(trainers.START)[1].split(trainers.END)[0].strip()
+
+    assert shown == trainers.told(cells).strip()
+    expected = {(trap.target, trap.mode, trap.told): trap.expected for trap in trainers.TRAPS}
+    for cell in cells:
+        trap = (cell["target"], cell["mode"], cell["trap"])
+        assert cell["verdict"] == expected.get(trap, "PASS"), trap
+    assert {cell["target"] for cell in cells} == set(trainers.ENVIRONMENTS)
 
 
 @pytest.mark.slow

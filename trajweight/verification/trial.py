@@ -31,7 +31,8 @@ N_ALIKE: Final = 3
 COPIES: Final = (1, 4, 1, 2)
 #: Modes in which rows carry their weight, and can be told to.
 WEIGHTED: Final[tuple[Mode, ...]] = ("native", "adapter", "tokenized")
-_DIGITS, _LONG_DIGITS = 40, 120
+#: So many that a few tokens more or less a turn, where trainers differ, hardly show.
+_DIGITS, _LONG_DIGITS = 160, 480
 
 
 @dataclass(frozen=True, slots=True)
