@@ -194,6 +194,19 @@ class Run:
             check_weight_table(table)
         return table
 
+    def columns(self, name: TableName, *columns: str) -> pl.DataFrame:
+        """Some columns of one of the tables; the others are not read.
+
+        Raises:
+            RunError: If there is none.
+        """
+        path = self.path_of(f"{name}.parquet")
+        try:
+            return pl.read_parquet(path, columns=list(columns))
+        except (pl.exceptions.PolarsError, OSError) as error:
+            message = f"is no Parquet file with {', '.join(columns)}: {error}"
+            raise RunError(message, path=path, hint=_AGAIN) from error
+
     def trajectories(self, *texts: str) -> pl.DataFrame:
         """The trajectory table with some of its texts, see ``trajectory.TEXT_COLUMNS``.
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from trajweight.run import Run
     from trajweight.selection import Filters
 
+#: Of the trajectory table, what an export asks for; a million rows of these are held.
+_COLUMNS: Final = (
+    *("traj_id", "content_sha256", "source", "origin", "task_id", "n_chars", "origin_rows"),
+)
 #: About how many characters a token spells, where no tokens were counted.
 _CHARS_PER_TOKEN: Final = 4.0
 _LEARNED: Final = (pl.col("split") == "train") & (pl.col("origin") == "synthetic")
@@ -123,10 +127,9 @@ def weighted_rows(run: Run) -> pl.DataFrame:
     Raises:
         RunError: If weights and rows do not belong together.
     """
-    table, weights = run.trajectories(), run.table("weights")
-    told = weights.select("traj_id", "content_sha256", "split", "weight")
-    kept = table.drop("split", "weight", strict=False).with_row_index("place")
-    rows = kept.join(told, on=["traj_id", "content_sha256"], how="inner", maintain_order="left")
+    table = run.columns("trajectories", *_COLUMNS).with_row_index("place")
+    weights = run.table("weights").select("traj_id", "content_sha256", "split", "weight")
+    rows = table.join(weights, on=["traj_id", "content_sha256"], how="inner", maintain_order="left")
     if not rows.height == table.height == weights.height:
         message = (
             f"weights.parquet ({weights.height} rows) and trajectories.parquet ({table.height} "
@@ -141,7 +144,7 @@ def _with_tokens(run: Run, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     columns = {"traj_id": pl.String, "n_assistant_tokens": pl.Int64}
     counted = pl.DataFrame(schema=columns)
     if run.has("features.parquet"):  # not the embeddings, which are long
-        counted = pl.read_parquet(run.path_of("features.parquet"), columns=list(columns))
+        counted = run.columns("features", *columns)
     joined = rows.join(counted, on="traj_id", how="left", maintain_order="left")
     known = joined.filter(pl.col("n_assistant_tokens").is_not_null())
     n_tokens, n_chars = (int(known[name].sum()) for name in ("n_assistant_tokens", "n_chars"))

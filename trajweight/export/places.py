@@ -33,7 +33,7 @@ def require_free(run: Run, out: Path, *, is_folder: bool, force: bool) -> None:
     if run.owns(out):
         message = f"--out {out} is part of the run itself."
         raise ConfigError(message, hint=_ANOTHER)
-    paths = run.trajectories()["origin_path"].unique().to_list()
+    paths = run.columns("trajectories", "origin_path")["origin_path"].unique().to_list()
     if place in {Path(os.path.realpath(path)) for path in paths}:
         message = f"--out {out} is the file the rows were read from."
         raise ConfigError(message, hint=f"{_ANOTHER} The input is never written over.")
