@@ -45,6 +45,21 @@ def test_the_measured_part_is_what_the_benchmark_wrote() -> None:
     assert shown == sample.told(results).strip()
 
 
+def test_the_verdicts_are_what_the_trainers_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    trainers = benchmark("trainers")
+    cells = json.loads((ROOT / "benchmarks" / "trainers.json").read_text())["cells"]
+
+    shown = README.split(trainers.START)[1].split(trainers.END)[0].strip()
+
+    assert shown == trainers.told(cells).strip()
+    expected = {(trap.target, trap.mode, trap.told): trap.expected for trap in trainers.TRAPS}
+    for cell in cells:
+        trap = (cell["target"], cell["mode"], cell["trap"])
+        assert cell["verdict"] == expected.get(trap, "PASS"), trap
+    assert {cell["target"] for cell in cells} == set(trainers.ENVIRONMENTS)
+
+
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
