@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,10 +49,17 @@ def together(*args: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc_per_node", "2", "-m", *map(str, args)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    environment["TMPDIR"] = str(cwd)
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
+    with tempfile.TemporaryDirectory() as scratch:  # of the launcher, which leaves its logs there
+        environment["TMPDIR"] = scratch if cwd == ROOT else str(cwd)
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
 
 
 @given(SIZES, st.integers(1, 5))
