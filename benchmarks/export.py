@@ -1,4 +1,4 @@
-"""Seconds and peak memory of exports as the rows grow: memory has to be flat.
+"""Seconds and peak memory of exports as the rows grow; flat memory is the goal.
 
     .venv/bin/python benchmarks/export.py                     # alone on the machine, 10 GB free
     .venv/bin/python benchmarks/export.py --rows 1000 10000   # a quick look
