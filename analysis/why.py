@@ -154,16 +154,24 @@ def turn_facts(
 
 
 def trained_run(run: Run) -> Run | None:
-    """The run whose head gave the weights: this one, or the one it names; None where it is gone."""
+    """The run whose head gave the weights: this one, or the one it names.
+
+    Returns:
+        None where that run is gone, or was made again and has another head.
+    """
     if run.has(HEAD) or not run.has(REPORT):
         return run
-    named = run.report()["learning"].get("trained_run")
+    learning = run.report()["learning"]
+    named = learning.get("trained_run")
     if named is None:
         return run
     try:
-        return load_run(Path(named))
+        found = load_run(Path(named))
+        digest = found.head_arrays()[1]["head_sha256"]
     except TrajweightError:
         return None
+    # runs of an older trajweight do not say whose head it was
+    return found if digest == learning.get("trained_head_sha256", digest) else None
 
 
 def _standing(row: Row, learned: pl.DataFrame) -> dict[str, Any] | None:
@@ -224,7 +232,9 @@ def _contributions(run: Run, row: Row, learning: dict[str, Any]) -> dict[str, An
     """What the features add to the score, or why that cannot be said."""
     trained = trained_run(run)
     if trained is None:
-        return _missing(f"The run that learned the head, {learning['trained_run']}, is gone.")
+        return _missing(
+            f"The run that learned the head, {learning['trained_run']}, is gone or another."
+        )
     if not trained.has(HEAD):
         return _missing("No head was learned, so there is no score.")
     try:

@@ -66,12 +66,14 @@ def explain(chosen: Explain, surface: "Surface", _typed: "Typed") -> None:
     are most like it and what those weigh; with --turns, which of its turns help.
     """
     from trajweight.analysis.why import explain as facts_of
+    from trajweight.analysis.why import trained_run
     from trajweight.cli._explain_view import render
     from trajweight.run import load_run
 
     run = load_run(chosen.run)
+    runs = [each for each in (run, trained_run(run)) if each is not None]
     if chosen.out is not None:
-        require_free_file(chosen.out, force=chosen.force, runs=(run,))
+        require_free_file(chosen.out, force=chosen.force, runs=runs)
     facts = facts_of(run, chosen.traj_id, count=chosen.neighbours, seed=chosen.seed or 0)
     if chosen.turns:
         facts["turns"] = _turn_facts(run, facts["traj_id"], surface)
@@ -92,7 +94,7 @@ def explain(chosen: Explain, surface: "Surface", _typed: "Typed") -> None:
         render(facts, written)
         whole = as_json_text(surface.envelope("ok", **told))
         text = whole if surface.as_json else stream.getvalue()
-        write_text(chosen.out, text, force=chosen.force, runs=(run,))
+        write_text(chosen.out, text, force=chosen.force, runs=runs)
         surface.print(str(chosen.out))
     elif not surface.as_json:
         render(facts, surface.out)
@@ -109,7 +111,7 @@ def _turn_facts(run: "Run", name: str, surface: "Surface") -> dict[str, Any]:
     trained = trained_run(run)
     if trained is None or not trained.has(DIRECTION):
         why = (
-            "The run that learned the head is gone."
+            "The run that learned the head is gone, or was made again with another head."
             if trained is None
             else "The run has no direction.safetensors: no head was learned, or an older "
             "trajweight learned it. Run it again to have the alignment by turn."

@@ -168,6 +168,7 @@ def score_with(
             job.split_against(trained)
             _require_synthetic(job)
             job.facts |= {"mode": "applied", "trained_run": str(trained.folder.resolve())}
+            job.facts |= {"trained_head_sha256": head_config["head_sha256"]}
             # There is no outer loss here; what the run made of returns beforehand holds here too.
             returns = replace(ReturnsConfig(**head_config.get("returns", {})), objective="imitate")
             floor = head_config["shape"]["w_min"]

@@ -204,7 +204,8 @@ class Storage:
             with _damage_told(paths[at]):
                 part = pl.scan_parquet(paths[at]).select(_TIE, *texts)
                 found = part.slice(place - int(ends[at]), 1).collect().row(0, named=True)
-            row = table.slice(place, 1).collect().row(0, named=True)
+            with _damage_told(self.folder / TRAJECTORIES):
+                row = table.slice(place, 1).collect().row(0, named=True)
             if row[_TIE] != found[_TIE]:
                 raise _others(paths[at])
             return row | found

@@ -296,6 +296,13 @@ def test_an_applied_run_is_explained_by_the_head_of_its_training(ensemble, tmp_p
     assert found["contributions"]["score"] == pytest.approx(score, rel=1e-4, abs=1e-5)
     assert found["neighbours"]["real"] == {"n_candidates": 0, "n_searched": 0, "rows": []}
 
+    arrays, config = trained.head()
+    config = {key: value for key, value in config.items() if key != "head_sha256"}
+    trained.save_head({name: 2 * each for name, each in arrays.items()}, config)
+
+    assert trained.head_arrays()[1]["shape"] == config["shape"]  # whole, but another
+    assert trained_run(applied) is None
+
     shutil.rmtree(trained.folder)
 
     assert trained_run(applied) is None
