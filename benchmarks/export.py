@@ -5,8 +5,8 @@
 
 The runs are those of ``benchmarks/report.py``. Each export is ``trajweight export-weights`` in a
 process of its own, measured from its start to its end: plain rows, rows for TRL with their weights,
-and rows for TRL resampled into three epochs. What a table of a run holds of a row besides its texts
-is in memory, so that a million rows need more than a thousand; ``bytes_per_row`` says how much.
+and rows for TRL resampled into three epochs. Of each row some numbers are in memory and no text, so
+that a million rows need more than a thousand, but little; ``bytes_per_row`` says how much.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class ExportWeights(Common):
         ),
     ] = None
     dial: Annotated[
-        DialName,
+        DialName | None,
         Option(
             "--dial",
             metavar="NAME",
@@ -111,9 +111,9 @@ class ExportWeights(Common):
             "weights); default temper.",
             rich_help_panel=OUTPUT,
         ),
-    ] = "temper"
+    ] = None
     epochs: Annotated[
-        int,
+        int | None,
         Option(
             "--epochs",
             metavar="N",
@@ -121,7 +121,7 @@ class ExportWeights(Common):
             help="Mode resample: a file for each of so many epochs; default 3.",
             rich_help_panel=OUTPUT,
         ),
-    ] = 3
+    ] = None
     epoch_rows: Annotated[
         int | None,
         Option(
@@ -132,7 +132,7 @@ class ExportWeights(Common):
         ),
     ] = None
     buckets: Annotated[
-        int,
+        int | None,
         Option(
             "--buckets",
             metavar="N",
@@ -140,7 +140,7 @@ class ExportWeights(Common):
             help="Mode buckets: at most so many files; default 4.",
             rich_help_panel=OUTPUT,
         ),
-    ] = 4
+    ] = None
     model: Annotated[
         str | None,
         Option(
@@ -152,7 +152,7 @@ class ExportWeights(Common):
         ),
     ] = None
     max_tokens: Annotated[
-        int,
+        int | None,
         Option(
             "--max-tokens",
             metavar="N",
@@ -160,7 +160,7 @@ class ExportWeights(Common):
             help="Mode tokenized: longest row; default 2048.",
             rich_help_panel=MODEL,
         ),
-    ] = 2048
+    ] = None
     allow_unfaithful: Annotated[
         bool,
         Option(

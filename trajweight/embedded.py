@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from trajweight.cache import cache_root, fault_of, publish
 from trajweight.errors import MissingError
 from trajweight.files import sha256_of
-from trajweight.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -84,6 +83,8 @@ def _packaged_gguf() -> Path:
 def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from trajweight.quiet import quiet_libraries  # which needs transformers, where a name does not
 
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     with quiet_libraries():

@@ -136,13 +136,23 @@ def order(counts: Ints, seed: int) -> Ints:
     used = np.arange(n_rounds)
     if n_used < n_rounds:
         used = np.arange(1, max(n_used, 1) + 1) * n_rounds // (n_used + 1) - 1
-    turn, place = np.divmod(np.arange(len(others)), len(used))
-    at = used[(place * _golden_step(len(used)) + int(rng.integers(len(used)))) % len(used)]
+    del rows
+    # the file may have many millions of lines, so that nothing is held which is not needed any more
+    turn, keys = np.divmod(np.arange(len(others)), len(used))
+    keys *= _golden_step(len(used))
+    keys += int(rng.integers(len(used)))
+    keys %= len(used)
+    keys = used[keys]
     # shuffled inside each half of a round: in a whole one copies of two rounds could come together
-    half = 2 * at + (2 * turn >= -(-len(others) // len(used)))
+    keys *= 2
+    turn *= 2
+    keys += turn >= -(-len(others) // len(used))
+    del turn
+    keys *= size
+    keys += rng.permutation(len(others))
     first = 2 * size * np.arange(n_rounds) - 1  # before all others of its round
-    keys = np.concatenate([first, half * size + rng.permutation(len(others))])
-    made = np.concatenate([np.full(n_rounds, heaviest), others])[np.argsort(keys)]
+    keys = np.argsort(np.concatenate([first, keys]))
+    made = np.concatenate([np.full(n_rounds, heaviest), others])[keys]
     # every round has others at its end, so the file may be cut anywhere and begun there
     return np.roll(made, int(rng.integers(size))) if n_used == n_rounds else made
 

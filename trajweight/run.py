@@ -10,6 +10,7 @@
     features.parquet     what the frozen model saw: embedding, base loss, the head's other losses
     weights.parquet      the result; see `trajweight.weights`
     ensemble.parquet     the weights by each head of an ensemble, and their range
+    methods.parquet      the weights by every method that was compared
     trace.jsonl          one line an outer step
     head.safetensors     the reweighting head, with head.json beside it
     direction.safetensors where the search ended and which way the outer loss falls from there
@@ -28,17 +29,18 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, get_args
 
 import orjson
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from trajweight.claim import LOCK
 from trajweight.errors import ConfigError, RunError
 from trajweight.files import PART_SUFFIX, json_line, sha256_of, write_atomically, write_jsonl
 from trajweight.manifest import SCHEMA_VERSION, now, standing_facts
 from trajweight.storage import CONVERSATIONS, Storage
-from trajweight.weights import check_weight_table
+from trajweight.weights import check_weight_table, checked_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,10 +48,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-TableName = Literal["trajectories", "features", "weights", "ensemble"]
+TableName = Literal["trajectories", "features", "weights", "ensemble", "methods"]
 RowsName = Literal["rejected", "envelopes", "excluded", "trace"]
 
-TABLES: Final[tuple[TableName, ...]] = ("trajectories", "features", "weights", "ensemble")
+TABLES: Final[tuple[TableName, ...]] = get_args(TableName)
 ROWS: Final[tuple[RowsName, ...]] = ("rejected", "envelopes", "excluded", "trace")
 MANIFEST, CONFIG, REPORT = "manifest.json", "config.toml", "report.json"
 HEAD, HEAD_CONFIG = "head.safetensors", "head.json"
@@ -206,6 +208,35 @@ class Run:
         except (pl.exceptions.PolarsError, OSError) as error:
             message = f"is no Parquet file with {', '.join(columns)}: {error}"
             raise RunError(message, path=path, hint=_AGAIN) from error
+
+    def pieces(self, name: TableName, *columns: str) -> Iterator[pl.DataFrame]:
+        """The rows of one of the tables, some ten thousand at a time; one piece at least.
+
+        Args:
+            name: The table; the weight table is not held to its laws, see ``weight_pieces``.
+            columns: Which of its columns; by default all.
+
+        Raises:
+            RunError: If there is none.
+        """
+        path = self.path_of(f"{name}.parquet")
+        table, first = pl.scan_parquet(path).select(columns or pl.all()), 0
+        try:
+            while (piece := table.slice(first, _PIECE_ROWS).collect()).height or not first:
+                yield piece
+                first += _PIECE_ROWS
+        except (pl.exceptions.PolarsError, OSError) as error:
+            message = f"is no Parquet file with {', '.join(columns) or 'rows'}: {error}"
+            raise RunError(message, path=path, hint=_AGAIN) from error
+
+    def weight_pieces(self) -> Iterator[pl.DataFrame]:
+        """The weight table in pieces, held to its laws by the time the last has gone.
+
+        Raises:
+            RunError: If there is none.
+            DataError: If it breaks a law.
+        """
+        return checked_pieces(self.pieces("weights"), lambda: self.table("weights"))
 
     def trajectories(self, *texts: str) -> pl.DataFrame:
         """The trajectory table with some of its texts, see ``trajectory.TEXT_COLUMNS``.
@@ -373,10 +404,30 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
 
     def fill(stream: IO[bytes]) -> None:
         table.rechunk().write_parquet(
-            stream,
-            compression="zstd",
-            row_group_size=65_536,
-            metadata={"trajweight.schema_version": SCHEMA_VERSION},
+            stream, compression="zstd", row_group_size=_GROUP_ROWS, metadata=_MARK
+        )
+
+    write_atomically(path, fill)
+
+
+def write_parquet_pieces(path: Path, pieces: Iterable[pl.DataFrame], schema: pl.Schema) -> None:
+    """Write what ``write_parquet`` would of all pieces together, but hold only a few at a time.
+
+    The bytes are the same too, unless a column holds lists: what of these stands in one page of
+    the file hangs on the pieces. The same pieces give the same bytes.
+
+    Args:
+        path: Where.
+        pieces: The rows in order, cut in any way.
+        schema: Their columns and types.
+    """
+
+    def given(*_asked: object) -> Iterator[pl.DataFrame]:
+        return iter(pieces)
+
+    def fill(stream: IO[bytes]) -> None:
+        register_io_source(given, schema=schema).sink_parquet(
+            stream, compression="zstd", row_group_size=_GROUP_ROWS, metadata=_MARK
         )
 
     write_atomically(path, fill)
@@ -390,6 +441,10 @@ _FOLDERS: Final = (CONVERSATIONS, CHECKPOINTS, ADAPTER)
 _MAKE: Final = "Make a run with `trajweight score DATA --out FOLDER`, then give that folder."
 _AGAIN: Final = "Run it again into the same folder with --force."
 _MARK: Final = {"trajweight.schema_version": SCHEMA_VERSION}
+#: Rows that stand together in a table.
+_GROUP_ROWS: Final = 65_536
+#: Rows of a table that are in memory at once where they come in pieces.
+_PIECE_ROWS: Final = 16_384
 
 
 def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,9 @@ from trajweight.errors import ConfigError
 from trajweight.trajectory import ORIGINS, SPLITS, Origin, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
 
 _QUOTA_HINT: Final = "Write SOURCE=500 for rows, or SOURCE=30% for a share of the source's rows."
 #: Shares of a mass are sums of many weights, so a share met to within this counts as met.
@@ -110,7 +112,12 @@ class Filters:
     @property
     def are_by_weight(self) -> bool:
         """Whether a row's weight has a say in whether it goes out."""
-        asked = (self.min_weight, self.top_k, self.top_fraction, self.top_p)
+        return self.ranks or self.min_weight is not None
+
+    @property
+    def ranks(self) -> bool:
+        """Whether rows must be ranked, by weight and where these are alike by ``traj_id``."""
+        asked = (self.top_k, self.top_fraction, self.top_p)
         return bool(self.quotas) or any(each is not None for each in asked)
 
 
@@ -155,45 +162,62 @@ def reasons_left_out(rows: pl.DataFrame, filters: Filters) -> pl.Series:
     Rows of weight zero train nothing and are never taken.
 
     Args:
-        rows: With ``traj_id``, ``origin``, ``split`` and ``weight``; for quotas also ``source``.
+        rows: With ``origin``, ``split`` and ``weight``; for quotas also ``source``, and where
+            ``filters.ranks`` also ``traj_id``, or numbers in the same order.
         filters: What was asked for.
 
     Returns:
-        Text or null, in the order of ``rows``.
+        Text, a code a row, or null; in the order of ``rows``.
 
     Raises:
         ConfigError: If a quota is for a source without synthetic training rows.
     """
-    synthetic, weight = pl.col("origin") == "synthetic", pl.col("weight")
-    reason = (
-        pl.when(~pl.col("split").is_in(filters.splits))
-        .then("in split " + pl.col("split"))
-        .when(~pl.col("origin").is_in(filters.origins))
-        .then("of origin " + pl.col("origin"))
-        .when(weight == 0)
-        .then(pl.lit("of weight zero"))
-    )
+    texts: list[str] = []
+    code_of_row = np.zeros(rows.height, dtype=np.uint32)
+    for text, has_it in _reasons(rows, filters):
+        texts.append(text)
+        code_of_row[has_it & (code_of_row == 0)] = len(texts)
+    known = pl.Series("reason", [None, *texts], dtype=pl.Enum(texts))
+    return known.gather(pl.Series(code_of_row))
+
+
+def _reasons(rows: pl.DataFrame, filters: Filters) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each reason, and which rows have it; a row's first is the one that counts."""
+
+    def where(told: pl.Expr) -> NDArray[np.bool_]:
+        return rows.select(told.fill_null(value=False)).to_series().to_numpy()
+
+    for column, wanted, how in (
+        ("split", filters.splits, "in split"),
+        ("origin", filters.origins, "of origin"),
+    ):
+        for value in sorted(set(rows[column].unique().drop_nulls()) - set(wanted)):
+            yield f"{how} {value}", where(pl.col(column) == value)
+    yield "of weight zero", where(pl.col("weight") == 0)
     if filters.min_weight is not None:
-        light = synthetic & (weight < filters.min_weight)
-        reason = reason.when(light).then(pl.lit(f"below weight {filters.min_weight:g}"))
+        light = (pl.col("origin") == "synthetic") & (pl.col("weight") < filters.min_weight)
+        yield f"below weight {filters.min_weight:g}", where(light)
+    if not filters.ranks:
+        return
+    is_learned = (pl.col("split") == "train") & (pl.col("origin") == "synthetic")
+    columns = [*(["source"] if filters.quotas else []), "traj_id", "weight"]
     learned = (
-        rows.with_row_index("row")
-        .filter((pl.col("split") == "train") & synthetic)
+        rows.lazy()
+        .with_row_index("row")
+        .filter(is_learned)
+        .select("row", *columns)
         .sort("weight", "traj_id", descending=[True, False])
+        .collect()
     )
+    within = learned
     if filters.quotas:
-        over = _over_quota(learned, filters.quotas)
-        reason = reason.when(_flags(rows, learned.filter(over))).then(
-            "over the quota of source " + pl.col("source")
-        )
-        learned_within = learned.filter(~over)
-    else:
-        learned_within = learned
-    within, told = _top(learned_within, learned, filters)
+        is_over = _over_quota(learned, filters.quotas)
+        over, within = learned.filter(is_over), learned.filter(~is_over)
+        for (source,), beyond in over.partition_by("source", as_dict=True).items():
+            yield f"over the quota of source {source}", _flags(rows, beyond)
+    count, told = _top(within, learned, filters)
     if told:
-        beyond = _flags(rows, learned_within[within:])
-        reason = reason.when(beyond).then(pl.lit(f"outside the top {told}"))
-    return rows.select(reason.otherwise(None).alias("reason")).to_series()
+        yield f"outside the top {told}", _flags(rows, within[count:])
 
 
 def _over_quota(learned: pl.DataFrame, quotas: Mapping[str, Quota]) -> pl.Series:
@@ -232,11 +256,11 @@ def _top(candidates: pl.DataFrame, learned: pl.DataFrame, filters: Filters) -> t
     return int(np.searchsorted(held, wanted)) + 1, told
 
 
-def _flags(rows: pl.DataFrame, chosen: pl.DataFrame) -> pl.Series:
+def _flags(rows: pl.DataFrame, chosen: pl.DataFrame) -> NDArray[np.bool_]:
     """True at the rows that were chosen, which know their place in ``row``."""
     flags = np.zeros(rows.height, dtype=np.bool_)
     flags[chosen["row"].to_numpy()] = True
-    return pl.Series("flags", flags)
+    return flags
 
 
 def _part_of(n: int, share: float) -> int:

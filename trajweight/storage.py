@@ -167,7 +167,9 @@ class Storage:
             first += _TABLE_ROWS
 
     def batches(self, *texts: str) -> Iterator[pl.DataFrame]:
-        """The table part by part, each row with some of its texts.
+        """The table piece by piece, each row with some of its texts.
+
+        A piece is a group of rows that were packed together: some megabytes of texts.
 
         Raises:
             RunError: If the texts are not those of the table.
@@ -175,12 +177,15 @@ class Storage:
         table, first = pl.scan_parquet(self.folder / TRAJECTORIES), 0
         n_rows = table.select(pl.len()).collect().item()
         for path in self._texts():
-            part = _read_part(path, [_TIE, *texts])
-            rows = table.slice(first, part.height).collect()
-            if not rows[_TIE].equals(part[_TIE]):
-                raise _others(path)
-            yield rows.hstack(part.drop(_TIE))
-            first += rows.height
+            rows = table.slice(first, _n_rows_of(path)).collect()
+            start = 0
+            for piece in _pieces_of(path, [_TIE, *texts]):
+                known = rows[start : start + piece.height]
+                if not known[_TIE].equals(piece[_TIE]):
+                    raise _others(path)
+                yield known.hstack(piece.drop(_TIE))
+                start += piece.height
+            first += start
         self._require_texts_of(n_rows, first)
         if not n_rows:
             nothing = [pl.lit(None, pl.String).alias(name) for name in texts]
@@ -413,6 +418,21 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 def _n_rows_of(path: Path) -> int:
     with _damage_told(path):
         return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def _pieces_of(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows of a file, one of its groups after another."""
+    import pyarrow.parquet as parquet
+
+    with _damage_told(path):  # polars opened it before, and what it opens, pyarrow does
+        facts = parquet.read_metadata(path)
+        sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
+    table, first = pl.scan_parquet(path).select(columns), 0
+    for size in sizes:
+        with _damage_told(path):
+            piece = table.slice(first, size).collect()
+        yield piece
+        first += size
 
 
 def _others(path: Path) -> RunError:

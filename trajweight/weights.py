@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, overload
 
+import numpy as np
 import polars as pl
 
 from trajweight.errors import ConfigError, DataError
 from trajweight.trajectory import ORIGINS, SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -38,6 +38,7 @@ WEIGHT_COLUMNS: Final[dict[str, str]] = {
 
 #: How far the mean of the learned weights may stand from one; float32 sums of 1e5 rows stay within.
 MEAN_ONE_TOLERANCE: Final = 1e-5
+_IS_LEARNED: Final = (pl.col("split") == "train") & (pl.col("origin") == "synthetic")
 
 
 @overload
@@ -145,6 +146,49 @@ def check_weight_table(table: pl.DataFrame) -> None:
     Raises:
         DataError: Naming the first law that is broken, with the row and the value.
     """
+    _check_rows(table)
+    learned = table.filter(_IS_LEARNED)["weight"]
+    mean = learned.mean()
+    if isinstance(mean, float) and abs(mean - 1.0) > MEAN_ONE_TOLERANCE:
+        message = f"the mean weight of the synthetic training rows is {mean:.9g}; it must be 1."
+        raise DataError(message, hint="Divide the learned weights by their mean.")
+
+
+def checked_pieces(
+    pieces: Iterable[pl.DataFrame], whole: Callable[[], pl.DataFrame]
+) -> Iterator[pl.DataFrame]:
+    """The pieces of a weight table as they come, held to its laws by the time the last has gone.
+
+    Of each row no more is kept than a hash of its id. Two hashes can be alike where the ids are
+    not, and a piece knows nothing of the others; so where a law seems broken, the whole is asked.
+
+    Args:
+        pieces: The rows, in order.
+        whole: Gives all of them at once.
+
+    Raises:
+        DataError: See `check_weight_table`.
+    """
+    hashes, mass, count = [np.zeros(0, np.uint64)], 0.0, 0
+    for piece in pieces:
+        try:
+            _check_rows(piece)
+        except DataError:
+            check_weight_table(whole())
+            raise
+        hashes.append(piece["traj_id"].hash().to_numpy())
+        learned = piece.filter(_IS_LEARNED)["weight"]
+        mass, count = mass + float(learned.sum()), count + learned.len()
+        yield piece
+    known = np.concatenate(hashes)
+    hashes.clear()
+    known.sort()
+    if (known[1:] == known[:-1]).any() or abs(mass - count) > MEAN_ONE_TOLERANCE * count:
+        check_weight_table(whole())
+
+
+def _check_rows(table: pl.DataFrame) -> None:
+    """Hold a weight table, or a piece of one, to all of its laws but the mean of one."""
     _check_columns(table)
     twice = table.filter(pl.col("traj_id").is_duplicated() | pl.col("traj_id").is_null())
     _refuse(twice, "traj_id", "is missing or stands twice; every row needs an id of its own")
@@ -158,11 +202,6 @@ def check_weight_table(table: pl.DataFrame) -> None:
     _refuse(
         table.filter(~trained & weight.is_not_null()), "weight", "must be null outside of train"
     )
-    learned = table.filter(trained & (pl.col("origin") == "synthetic"))["weight"]
-    mean = learned.mean()
-    if isinstance(mean, float) and abs(mean - 1.0) > MEAN_ONE_TOLERANCE:
-        message = f"the mean weight of the synthetic training rows is {mean:.9g}; it must be 1."
-        raise DataError(message, hint="Divide the learned weights by their mean.")
 
 
 def _check_columns(table: pl.DataFrame) -> None:

@@ -84,7 +84,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def exported(run: Run, out: Path, name: str, mode: Mode) -> dict[str, Any]:
     filters = Filters(top_k=len(CONVERSATIONS)) if mode == "filter" else Filters()
-    asked = ExportRequest(to=name, mode=mode, filters=filters, epochs=2)
+    epochs = 2 if mode == "resample" else None
+    asked = ExportRequest(to=name, mode=mode, filters=filters, epochs=epochs)
     export_weights(run, out, asked)
     return read_facts(out)
 

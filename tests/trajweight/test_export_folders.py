@@ -281,10 +281,47 @@ def test_a_mode_that_does_not_act_is_refused_with_its_reason_unless_forced(
     assert read_facts(tmp_path / "out")["mode"] == "adapter"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said", "mended"),
+    [
+        ({"epochs": 3}, "--epochs says nothing in mode native; only mode resample", "--mode res"),
+        ({"epoch_rows": 9, "mode": "buckets"}, "--epoch-rows says nothing in mode buckets", ""),
+        ({"buckets": 4, "mode": "resample"}, "--buckets says nothing in mode resample", ""),
+        ({"max_tokens": 2048}, "--max-tokens says nothing in mode native", "--mode tokenized"),
+        ({"max_tokens": 9, "to": "openai", "mode": "resample"}, "--max-tokens says", "it out."),
+        ({"dial": "temper"}, "--dial temper says nothing without --target-ess", "--target-ess"),
+    ],
+)
+def test_an_option_that_says_nothing_is_refused_even_with_its_default(
+    run: Run, tmp_path: Path, asked: dict[str, Any], said: str, mended: str
+) -> None:
+    request = ExportRequest(**({"to": "jsonl"} | asked))
+
+    with pytest.raises(ConfigError, match=said) as caught:
+        export_weights(run, tmp_path / "out", request)
+
+    assert mended in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_asked_for_is_as_its_default_would_be(run: Run, tmp_path: Path) -> None:
+    given: dict[Mode, dict[str, Any]] = {
+        "resample": {"epochs": 3, "target_ess": 0.9, "dial": "temper"},
+        "buckets": {"buckets": 4},
+        "tokenized": {"max_tokens": 2048},
+    }
+    for mode, options in given.items():
+        base: dict[str, Any] = {"mode": mode, "model": "tiny"}
+        base |= {"target_ess": 0.9} if "target_ess" in options else {}
+        assert export(run, tmp_path / f"{mode}-0", **base) == export(
+            run, tmp_path / f"{mode}-1", **base | options
+        )
+
+
 def test_spooled_rows_come_back_in_any_order_any_number_of_times() -> None:
     given: dict[int, Row] = {3: {"a": "é\u2028"}, 7: {"b": [1, None]}, 5: {}}
     with Spool() as spool:
         for name, one in given.items():
             spool.add(name, one)
 
-        assert list(spool.rows([5, 7, 7, 3])) == [given[name] for name in (5, 7, 7, 3)]
+        assert list(spool.rows(np.array([5, 7, 7, 3]))) == [given[name] for name in (5, 7, 7, 3)]

@@ -7,7 +7,7 @@ import itertools
 import tempfile
 from array import array
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import datasets
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from trajweight.trainers import Container, Row
 
@@ -61,8 +62,8 @@ class Spool:
         with refusals_told(folder or Path(tempfile.gettempdir())):
             self._stream = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see __exit__
         self._folder = folder
-        # by place in the file: which row, where it begins, how long it is
-        self._facts = array("q"), array("q"), array("q")
+        # by place in the file: which row, and where it begins; it ends where the next one begins
+        self._names, self._begins, self._end = array("q"), array("q"), 0
 
     def __enter__(self) -> Spool:
         """Close it at the end of a block."""
@@ -81,19 +82,24 @@ class Spool:
         """Keep a row under a number."""
         line = json_line(row)
         with refusals_told(self._folder or Path(tempfile.gettempdir())):
-            begins = self._stream.tell()
             self._stream.write(line)
-        for column, value in zip(self._facts, (name, begins, len(line)), strict=True):
-            column.append(value)
+        self._names.append(name)
+        self._begins.append(self._end)
+        self._end += len(line)
 
-    def rows(self, names: Iterable[int]) -> Iterator[Row]:
-        """The rows of these numbers, in this order."""
-        known, begins, lengths = (np.frombuffer(each, dtype=np.int64) for each in self._facts)
-        order = np.argsort(known, kind="stable")
-        for name in names:
-            place = order[np.searchsorted(known, name, sorter=order)]
-            self._stream.seek(int(begins[place]))
-            yield decode(self._stream.read(int(lengths[place])))
+    def rows(self, names: NDArray[np.integer[Any]]) -> Iterator[Row]:
+        """The rows of these numbers, in this order. Shape (lines,)."""
+        known, begins = (np.frombuffer(each, np.int64) for each in (self._names, self._begins))
+        # mostly they were added in order, and then need no other
+        order = None if (known[1:] > known[:-1]).all() else np.argsort(known, kind="stable")
+        for first in range(0, len(names), GROUP_ROWS):
+            places = np.searchsorted(known, names[first : first + GROUP_ROWS], sorter=order)
+            places = places if order is None else order[places]
+            after = np.minimum(places + 1, len(begins) - 1)
+            ends = np.where(places + 1 < len(begins), begins[after], self._end)
+            for begin, end in zip(begins[places].tolist(), ends.tolist(), strict=True):
+                self._stream.seek(begin)
+                yield decode(self._stream.read(end - begin))
 
 
 def _write_parquet(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:

@@ -6,9 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-import polars as pl
-
+from trajweight.export.refusals import Refusals
 from trajweight.formats import UnusableError
 from trajweight.trainers import Example
 from trajweight.trajectory import TEXT_COLUMNS
@@ -23,22 +21,13 @@ if TYPE_CHECKING:
 
 
 def examples_of(run: Run, going: Outgoing, progress: Progress) -> Iterator[tuple[int, Example]]:
-    """The outgoing rows, piece by piece, each with its number among them."""
-    number_of = np.full(going.n_in_run, -1, dtype=np.int64)
-    number_of[going.rows["place"].to_numpy()] = np.arange(going.rows.height)
-    facts = going.rows.select("weight", "token_weight", "split")
+    """The outgoing rows, piece by piece, each with its place in the run."""
     progress.start("writing", going.rows.height)
-    first = 0
-    for batch in run.trajectory_batches(*TEXT_COLUMNS):
-        numbers = number_of[first : first + batch.height]
-        first += batch.height
-        numbers, is_going = numbers[numbers >= 0], pl.Series(numbers >= 0)
-        told = facts[numbers.tolist()].iter_rows()
-        rows = batch.drop("split", strict=False).filter(is_going).iter_rows(named=True)
-        for number, row, (weight, token_weight, split) in zip(
-            numbers.tolist(), rows, told, strict=True
-        ):
-            yield number, Example({**row, "split": split}, weight, token_weight)
+    for batch, facts in going.beside(run.trajectory_batches(*TEXT_COLUMNS)):
+        told = facts.select("place", "weight", "token_weight", "split").iter_rows()
+        rows = batch.drop("split", strict=False).iter_rows(named=True)
+        for row, (place, weight, token_weight, split) in zip(rows, told, strict=True):
+            yield place, Example({**row, "split": split}, weight, token_weight)
             progress.advance()
     progress.finish()
 
@@ -48,13 +37,13 @@ class Seen:
     """What was seen of the trajectories while their rows were made.
 
     Attributes:
-        refused: By number, why the target cannot read a trajectory.
+        refused: What the target cannot read, and why.
         remarks: What was said of rows, and of how many.
         n_untrained: Trajectories with replies that may not be trained on.
         has_tools: Whether any has tools.
     """
 
-    refused: dict[int, str] = field(default_factory=dict)
+    refused: Refusals = field(default_factory=Refusals)
     remarks: Counter[str] = field(default_factory=Counter)
     n_untrained: int = 0
     has_tools: bool = False
@@ -70,20 +59,20 @@ def rows_of(
     """The rows of a target; trajectories that it cannot read are told in ``seen``, not given.
 
     Args:
-        examples: With their numbers.
+        examples: With their places.
         target: Where they go.
         mode: How weights act.
         encode: What makes the row instead, in mode tokenized.
         seen: Filled on the way.
     """
-    for number, example in examples:
+    for place, example in examples:
         try:
             row = encode(example) if encode else target.row(example, mode)
         except UnusableError as error:
-            seen.refused[number] = f"that {target.title} cannot read: {error}"
+            seen.refused.add(place, f"that {target.title} cannot read: {error}")
             continue
         if remark := target.remark(example, mode):
             seen.remarks[remark] += 1
         seen.n_untrained += '"untrained"' in example.row["messages_json"]
         seen.has_tools |= example.row["tools_json"] is not None
-        yield number, row
+        yield place, row

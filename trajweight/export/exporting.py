@@ -17,12 +17,13 @@ from trajweight.export.layout import Layout, layout_of
 from trajweight.export.outgoing import Outgoing, outgoing
 from trajweight.export.places import require_free, whole_folder
 from trajweight.export.readme import readme
+from trajweight.export.refusals import Refusals
 from trajweight.export.request import ExportRequest, is_one_file, mode_of, target_of
 from trajweight.files import write_atomically
 from trajweight.manifest import SEMANTICS
 from trajweight.progress import Progress
 from trajweight.resampling import takeover
-from trajweight.run import write_parquet
+from trajweight.run import write_parquet_pieces
 from trajweight.trainers import DataFile, Example, Mode, Plan, Target
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 #: What each exported trajectory counts, beside the data.
 ROWS: Final = "rows.parquet"
 README: Final = "README.md"
+#: Longest row of mode tokenized, where none is asked for.
+_MAX_TOKENS: Final = 2048
 #: Modes in which a row tells its weight, so that it is made when the weights are known.
 _WEIGHTED: Final = ("native", "adapter", "tokenized")
 
@@ -137,7 +140,7 @@ class _Work:
         going, layout, seen, data = self._write_data(folder, self._name)
         plan = self._plan(going, seen, data)
         roles = write_beside(folder, self.target, plan)
-        write_parquet(folder / ROWS, _rows_table(going, layout))
+        _write_rows_table(folder / ROWS, self.run, going, layout)
         notes = self._notes(going, layout, seen, plan)
         told = self.target.told(plan)
         facts = export_facts(
@@ -166,17 +169,16 @@ class _Work:
         """
         if self.mode in _WEIGHTED:
             return self._write_weighted(folder, named)
-        going, seen = self._outgoing({}), Seen()
+        going, seen = self._outgoing(None), Seen()
         with Spool(folder.parent) as spool:
-            places = going.rows["place"].to_list()
-            for number, row in self._rows(going, seen):
-                spool.add(places[number], row)
+            for place, row in self._rows(going, seen):
+                spool.add(place, row)
             if seen.refused:
-                going = self._outgoing({places[each]: why for each, why in seen.refused.items()})
-                places = going.rows["place"].to_list()
+                going = self._outgoing(seen.refused)
             layout, files = self._layout(going), []
+            places = going.rows["place"].to_numpy()
             for file in layout.files:
-                rows = spool.rows(places[number] for number in file.rows.tolist())
+                rows = spool.rows(places[file.rows()])
                 n_rows = self._write(folder / named(file.stem), rows)
                 files.append(DataFile(named(file.stem), n_rows, file.rate, file.epoch))
         return going, layout, seen, tuple(files)
@@ -185,24 +187,23 @@ class _Work:
         self, folder: Path, named: Callable[[str], str]
     ) -> tuple[Outgoing, Layout, Seen, tuple[DataFile, ...]]:
         """Write the one file whose rows tell their weight."""
-        refused: dict[int, str] = {}
+        refused = Refusals()
         while True:
-            going, seen = self._outgoing(refused), Seen()
+            n_refused = len(refused)
+            going, seen = self._outgoing(refused), Seen(refused)
             layout = self._layout(going)
             name = named(layout.files[0].stem)
             n_rows = self._write(folder / name, (row for _, row in self._rows(going, seen)))
-            if not seen.refused:
+            if len(refused) == n_refused:
                 return going, layout, seen, (DataFile(name, n_rows),)
-            places = going.rows["place"].to_list()
-            refused |= {places[number]: why for number, why in seen.refused.items()}
 
-    def _outgoing(self, refused: dict[int, str]) -> Outgoing:
+    def _outgoing(self, refused: Refusals | None) -> Outgoing:
         asked = self.request
         return outgoing(
             self.run,
             asked.filters,
             target_ess=asked.target_ess,
-            how=asked.dial,
+            how=asked.dial or "temper",
             are_equal=self.mode == "filter",
             refuses=self.target.refuses(),
             refused=refused,
@@ -224,7 +225,8 @@ class _Work:
         from trajweight.models import load_tokenizer
 
         tokenizer = load_tokenizer(self._base, progress=self.progress)
-        return tokenizing(tokenizer, self.request.max_tokens, going.mean_tokens)
+        max_tokens = self.request.max_tokens or _MAX_TOKENS
+        return tokenizing(tokenizer, max_tokens, going.mean_tokens)
 
     @property
     def _container(self) -> Container:
@@ -323,16 +325,29 @@ def write_beside(folder: Path, target: Target, plan: Plan) -> dict[str, str]:
     return roles
 
 
-def _rows_table(going: Outgoing, layout: Layout) -> pl.DataFrame:
-    """What each trajectory counts, and where it went."""
-    names = ("traj_id", "content_sha256", "source", "origin", "weight", "token_weight")
-    table = going.rows.select(names)
+def _write_rows_table(path: Path, run: Run, going: Outgoing, layout: Layout) -> None:
+    """Write what each trajectory counts, and where it went."""
+    texts = ("traj_id", "content_sha256", "source", "origin")
+    weights = ("weight", "token_weight")
+    schema = pl.Schema({**dict.fromkeys(texts, pl.String), **dict.fromkeys(weights, pl.Float64)})
     if layout.counts is not None:
-        copies = pl.Series("copies", layout.counts.tolist(), dtype=pl.List(pl.Int64))
-        table = table.with_columns(copies)
+        schema["copies"] = pl.List(pl.Int64)
     if layout.buckets is not None:
-        table = table.with_columns(pl.Series("bucket", layout.buckets.of_row))
-    return table
+        schema["bucket"] = pl.Int64
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        first = 0
+        for piece, facts in going.beside(run.pieces("trajectories", *texts)):
+            here = slice(first, first := first + piece.height)
+            table = piece.hstack(facts.select(weights))
+            if layout.counts is not None:
+                copies = pl.Series("copies", layout.counts[here].tolist(), schema["copies"])
+                table = table.with_columns(copies)
+            if layout.buckets is not None:
+                table = table.with_columns(pl.Series("bucket", layout.buckets.of_row[here]))
+            yield table
+
+    write_parquet_pieces(path, pieces(), schema)
 
 
 def _mode_notes(mode: Mode, going: Outgoing, layout: Layout) -> Iterator[str]:
@@ -340,7 +355,7 @@ def _mode_notes(mode: Mode, going: Outgoing, layout: Layout) -> Iterator[str]:
     if layout.counts is not None:
         warned = [takeover(column).said for column in layout.counts.T]
         yield from dict.fromkeys(said for said in warned if said)
-        n_never = int((layout.counts.sum(axis=1) == 0).sum())
+        n_never = int((~layout.counts.any(axis=1)).sum())
         if n_never:
             yield (
                 f"{n_never} of {len(layout.counts)} trajectories are so light that none of the "

@@ -16,6 +16,8 @@ from trajweight.files import refusals_told
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import polars as pl
+
     from trajweight.run import Run
 
 
@@ -33,8 +35,8 @@ def require_free(run: Run, out: Path, *, is_folder: bool, force: bool) -> None:
     if run.owns(out):
         message = f"--out {out} is part of the run itself."
         raise ConfigError(message, hint=_ANOTHER)
-    paths = run.columns("trajectories", "origin_path")["origin_path"].unique().to_list()
-    if place in {Path(os.path.realpath(path)) for path in paths}:
+    read = {path for piece in run.pieces("trajectories", "origin_path") for path in _only(piece)}
+    if place in {Path(os.path.realpath(path)) for path in read}:
         message = f"--out {out} is the file the rows were read from."
         raise ConfigError(message, hint=f"{_ANOTHER} The input is never written over.")
     if is_folder:
@@ -44,6 +46,11 @@ def require_free(run: Run, out: Path, *, is_folder: bool, force: bool) -> None:
         raise ConfigError(message, hint="Give a file name.")
     elif place.is_file() and not force:  # a pipe or a device is made to be written to
         _refuse_taken(out)
+
+
+def _only(column: pl.DataFrame) -> list[str]:
+    """The different texts of a column."""
+    return column.to_series().unique().to_list()
 
 
 def _require_folder(place: Path, out: Path, *, force: bool) -> None:

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 #: By ending of ``--out``, the plain target it asks for.
 _ENDINGS: Final = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}
+#: By option the one mode that reads it, and the field of `ExportRequest` where it stands.
+_OPTIONS: Final[tuple[tuple[str, Mode, str], ...]] = (
+    ("--epochs", "resample", "epochs"),
+    ("--epoch-rows", "resample", "epoch_rows"),
+    ("--buckets", "buckets", "buckets"),
+    ("--max-tokens", "tokenized", "max_tokens"),
+)
 #: Modes in which a plain target is one file.
 _PLAIN_MODES: Final = ("native", "filter")
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What is asked of an export.
+    """What is asked of an export. What is None was not asked for, and takes its default.
 
     Attributes:
         to: Name of the target, see `trainers.TARGETS`; auto: a plain file by the ending of its
@@ -31,12 +38,12 @@ class ExportRequest:
         mode: How weights shall act; by default the target's first.
         filters: Which rows go out.
         target_ess: Least ESS/n of the exported weights; the dial is turned to reach it.
-        dial: How: temper, clip or mix.
-        epochs: In mode resample, how many files, each for one epoch.
+        dial: How: temper, clip or mix; by default temper.
+        epochs: In mode resample, how many files, each for one epoch; by default three.
         epoch_rows: In mode resample, rows of a file; by default as many as trajectories go out.
-        buckets: In mode buckets, how many at most.
+        buckets: In mode buckets, how many at most; by default four.
         model: The base model to fine-tune; by default that of the run.
-        max_tokens: In mode tokenized, the longest row.
+        max_tokens: In mode tokenized, the longest row; by default 2048 tokens.
         seed: Of resampling.
         allow_unfaithful: Write also what is known not to act as weights.
     """
@@ -45,23 +52,19 @@ class ExportRequest:
     mode: Mode | None = None
     filters: Filters = field(default_factory=Filters)
     target_ess: float | None = None
-    dial: How = "temper"
-    epochs: int = 3
+    dial: How | None = None
+    epochs: int | None = None
     epoch_rows: int | None = None
-    buckets: int = 4
+    buckets: int | None = None
     model: str | None = None
-    max_tokens: int = 2048
+    max_tokens: int | None = None
     seed: int = 0
     allow_unfaithful: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for option, number in (
-            ("--epochs", self.epochs),
-            ("--epoch-rows", self.epoch_rows),
-            ("--buckets", self.buckets),
-            ("--max-tokens", self.max_tokens),
-        ):
+        for option, _, field_name in _OPTIONS:
+            number = getattr(self, field_name)
             if number is not None and number < 1:
                 message = f"{option} is {number}; it must be at least 1."
                 raise ConfigError(message)
@@ -115,6 +118,14 @@ def is_one_file(target: Target, mode: Mode) -> bool:
 
 def _require_meaning(target: Target, mode: Mode, request: ExportRequest) -> None:
     """Refuse options that would say nothing, or something else."""
+    for option, its_mode, field_name in _OPTIONS:
+        if mode != its_mode and getattr(request, field_name) is not None:
+            message = f"{option} says nothing in mode {mode}; only mode {its_mode} reads it."
+            other = f", or take --mode {its_mode}" if its_mode in target.modes else ""
+            raise ConfigError(message, hint=f"Leave it out{other}.")
+    if request.dial is not None and request.target_ess is None:
+        message = f"--dial {request.dial} says nothing without --target-ess, which it is to meet."
+        raise ConfigError(message, hint="Add --target-ess X, such as 0.5, or leave it out.")
     if request.filters.splits != ("train",) and not is_one_file(target, mode):
         message = "--split: rows outside of split train have no weight, and a trainer needs one."
         raise ConfigError(message, hint="Export them with --to jsonl.")
