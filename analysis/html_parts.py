@@ -20,6 +20,11 @@ _STAGES: Final = (
     ("returns", "returns alone"),
     ("weighted", "learned weights"),
 )
+#: Of a method that was compared: what is shown, and how.
+_METHOD_COLUMNS: Final = (
+    *(("loss", ".4f"), ("gain", "+.4f"), ("gain_se", ".4f")),
+    *(("ess_fraction", ".2f"), ("rank_correlation", "+.2f")),
+)
 
 
 def listed(texts: Iterable[object], *, kind: str, item: str = "") -> str:
@@ -76,7 +81,7 @@ def _key_figures(facts: Facts) -> list[tuple[str, str, str]]:
 
 def tables(facts: Facts) -> str:
     """What the story and the figures rest on, each table closed at first."""
-    made = (_sources, _explained, _qualities, _bound, _losses, _read, _notes)
+    made = (_sources, _explained, _qualities, _bound, _losses, _methods, _read, _notes)
     return "".join(make(facts) for make in made)
 
 
@@ -163,6 +168,21 @@ def _losses(facts: Facts) -> str:
             rows.append((name, *(_number(loss, ".4f") for loss in losses)))
     heads = ("loss, nats a token", "validation", "dev")
     return _folded("Losses on real tasks", _table(heads, rows)) if rows else ""
+
+
+def _methods(facts: Facts) -> str:
+    """All methods that were compared, the lowest loss first."""
+    found = (facts.get("learning") or {}).get("methods") or ()
+    rows = [
+        (
+            row["method"] + " (taken)" * row["is_chosen"],
+            *(_number(row.get(key), spec) for key, spec in _METHOD_COLUMNS),
+            row.get("why_not", ""),
+        )
+        for row in found
+    ]
+    heads = ("method", "dev loss", "gain", "SE", "ESS/n", "like learned", "")
+    return _folded("All methods side by side", _table(heads, rows)) if rows else ""
 
 
 def _read(facts: Facts) -> str:

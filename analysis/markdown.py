@@ -42,6 +42,7 @@ def document(facts: Facts) -> str:
             for one in facts["quality"]
             for part in _section(f"Quality by {one['label']}", _quality(one))
         ),
+        *_section("All methods side by side", _methods(facts["learning"].get("methods") or [])),
         *_section("What can be promised", _bound(facts["bound"])),
         *_section("Highest weights", _listed(facts["highest"])),
         *_section("Lowest weights", _listed(facts["lowest"])),
@@ -70,13 +71,18 @@ def _unlinked(found: re.Match[str]) -> str:
     return f"{found[0][:-1]}&#{ord(found[0][-1])};"
 
 
-def _section(title: str, table: str) -> list[str]:
+def _section(title: str, below: str) -> list[str]:
     """A title and what stands below it; nothing where there is nothing."""
-    return [f"## {title}", table] if table else []
+    return [f"## {title}", below] if below else []
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; all columns but the first are numbers and stand at the right."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown; all columns but the first are numbers and stand at the right.
+
+    Args:
+        heads: Of the columns.
+        rows: Cells, in which whatever Markdown could act upon is escaped already.
+    """
     if not rows:
         return ""
     marks = [":--", *["--:"] * (len(heads) - 1)]
@@ -101,7 +107,7 @@ def _sources(facts: Facts) -> str:
             ]
         )
     heads = ("source", "rows", "mean weight", "mass", "ESS", "ESS/n", "effective tasks")
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _explained(facts: Facts) -> str:
@@ -119,7 +125,7 @@ def _explained(facts: Facts) -> str:
         for part in facts["explained"]["parts"]
     ]
     heads = ("column", "variance alone", "its own", "by luck", "rank correlation")
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _distances(aligned: Facts) -> str:
@@ -143,7 +149,7 @@ def _distances(aligned: Facts) -> str:
         ]
         for name, one in measures
     ]
-    return _table(("measure", "before", "after", "dealt at random", "verdict"), rows)
+    return table(("measure", "before", "after", "dealt at random", "verdict"), rows)
 
 
 def _quality(found: Facts) -> str:
@@ -162,7 +168,23 @@ def _quality(found: Facts) -> str:
         for row in (comparison["weights"], *comparison["shortcuts"])
     ]
     heads = ("rows found by", "AUROC", "from", "to", "average precision", "within a task")
-    return _table(heads, rows)
+    return table(heads, rows)
+
+
+def _methods(found: Sequence[Facts]) -> str:
+    """A line a method that was compared; those that could not be used have no numbers."""
+    rows = [
+        [
+            escaped(row["method"]) + " (taken)" * row["is_chosen"],
+            _number(row.get("loss"), ".4f"),
+            _number(row.get("gain"), "+.4f"),
+            _number(row.get("gain_se"), ".4f"),
+            _number(row.get("ess_fraction"), ".2f"),
+            _number(row.get("rank_correlation"), "+.2f"),
+        ]
+        for row in found
+    ]
+    return table(("method", "dev loss", "gain", "SE", "ESS/n", "like learned"), rows)
 
 
 def _bound(bound: Facts) -> str:
@@ -173,7 +195,7 @@ def _bound(bound: Facts) -> str:
         [escaped(term["name"]), _number(term["value"], ".3f"), escaped(term["label"])]
         for term in terms
     ]
-    return _table((f"of {bound['model']}", "value", "status"), rows)
+    return table((f"of {bound['model']}", "value", "status"), rows)
 
 
 def _listed(rows: Sequence[Facts]) -> str:
@@ -186,7 +208,7 @@ def _listed(rows: Sequence[Facts]) -> str:
         ]
         for row in rows
     ]
-    return _table(("trajectory", "weight", "source", "begins"), told)
+    return table(("trajectory", "weight", "source", "begins"), told)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -32,10 +32,10 @@ COLOURS: Final = {
     "band": "#A8CDE5",
 }
 FORMATS: Final = ("png", "svg")
-_DPI: Final = 160
+DPI: Final = 160
 #: Characters of a line of a title.
 _TITLE: Final = 68
-_SETTINGS: Final[Any] = {
+SETTINGS: Final[Any] = {
     "svg.hashsalt": "trajweight",  # ids inside the file are drawn from it
     "svg.fonttype": "path",  # looks the same where the font is not there
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -83,10 +83,10 @@ def _files(figure: Figure) -> dict[str, bytes]:
     # the user's own style shall not change what a run's plots look like
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams.update(SETTINGS)
         n_rows = figure.y.high - figure.y.low
         size = (7.0, 1.9 + 0.34 * n_rows) if figure.is_named else (7.0, 4.6)
-        sheet = Sheet(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
+        sheet = Sheet(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
         FigureCanvasAgg(sheet)
         _draw(sheet, figure)
         for kind in FORMATS:

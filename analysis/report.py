@@ -69,8 +69,13 @@ class Learning(TypedDict, total=False):
     Losses are mean negative log-likelihoods, in nats a token. Other keys are kept as they are.
     """
 
-    mode: Literal["learned", "applied"]  # applied: a head of another run gave the weights
-    selected: Literal["head", "returns", "uniform"]  # returns: the prior alone gave the weights
+    # applied: a head of another run gave the weights; method: another method, without learning
+    mode: Literal["learned", "applied", "method"]
+    # returns: the prior alone gave the weights; method: another method did, see there
+    selected: Literal["head", "returns", "uniform", "method"]
+    method: str  # its name, where another method than learning gave the weights
+    method_sentence: str  # what that method says of itself
+    methods: list[dict[str, Any]]  # all that were compared, the lowest loss first
     why_uniform: str  # a sentence, where no head was asked or none could be learned
     model: str
     objective: str  # whose loss the weights were to lower
@@ -169,6 +174,8 @@ def headline(facts: Mapping[str, Any]) -> str:
         return "There are no synthetic training trajectories, so there was nothing to weigh."
     if learning.get("mode") == "applied" and not learning.get("why_uniform"):
         return f"A trained head weighed these trajectories: {worth}."
+    if learning.get("selected") == "method":
+        return _method_verdict(learning, worth)
     uniform, weighted = learning.get("uniform_dev_loss"), learning.get("weighted_dev_loss")
     if learning.get("selected") in ("uniform", "returns"):
         if learning.get("why_uniform"):
@@ -186,6 +193,19 @@ def headline(facts: Mapping[str, Any]) -> str:
     if uniform is None or weighted is None:
         return f"Weights were learned: {worth}."
     return _dev_verdict(learning, worth)
+
+
+def _method_verdict(learning: Mapping[str, Any], worth: str) -> str:
+    """Which method gave the weights, and whether anything speaks for it."""
+    name = learning["method"]
+    if learning.get("mode") == "method":
+        return f"The method {name} weighed these trajectories, and nothing was learned: {worth}."
+    losses = {row["method"]: row.get("loss") for row in learning["methods"]}
+    return (
+        f"Another method does better on dev than learned weights, by more than the luck of so "
+        f"many: {name}, loss {losses[name]:.4f} ({losses['learned']:.4f} learned, "
+        f"{losses['uniform']:.4f} uniform); {worth}."
+    )
 
 
 def _dev_verdict(learning: Mapping[str, Any], worth: str) -> str:
@@ -308,7 +328,8 @@ def _listed(rows: pl.DataFrame, texts: pl.DataFrame) -> list[dict[str, Any]]:
 def _warnings(facts: Mapping[str, Any]) -> list[str]:
     """What the user should not miss."""
     found, learning, whole = [], facts["learning"], facts["weights"]["overall"]
-    if learning.get("mode") != "applied" and learning["n_validation"] < MINIMUM_VALIDATION:
+    has_learned = learning.get("mode") not in ("applied", "method")
+    if has_learned and learning["n_validation"] < MINIMUM_VALIDATION:
         found.append(
             f"Only {learning['n_validation']} real validation trajectories; below "
             f"{MINIMUM_VALIDATION} weights cannot be told from luck."

@@ -219,6 +219,8 @@ def _deciding(run: Run, row: Row, learning: dict[str, Any]) -> dict[str, Any]:
     if selected == "head":
         told = "The head's score gives the weight"
         told += ", times what its return makes of it." if has_prior else "."
+    elif selected == "method":
+        told = f"The method {learning['method']} gives the weight; nothing learned decides it."
     elif selected == "returns":
         told = "Its return alone gives the weight; what the head says decides nothing."
     else:

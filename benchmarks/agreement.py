@@ -32,8 +32,8 @@ from trajweight.estimators import (
     Running,
     Unrolled,
 )
+from trajweight.ground import problem_of
 from trajweight.inner import InnerLevel
-from trajweight.learning import problem_of
 
 if TYPE_CHECKING:
     from trajweight.problem import Rows

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trajweight import pipeline
 from trajweight.config import DataConfig, ModelConfig, RunConfig
+from trajweight.ground import problem_of
 from trajweight.inner import InnerLevel
 from trajweight.job import Job
-from trajweight.learning import problem_of
 from trajweight.manifest import version_of
+from trajweight.preparing import material_of, tokenise
 from trajweight.progress import Progress
 from trajweight.student import Student
 
@@ -79,8 +79,8 @@ def sample(config: RunConfig) -> tuple[LoadedModel, Material]:
         job = Job.begin(config, Path(folder) / "run", force=True, progress=Progress(), argv=[])
         job.read()
         job.split()
-        loaded, encoded = pipeline.tokenise(job)
-        return loaded, pipeline.material_of(job, encoded, config.returns, floor=config.outer.w_min)
+        loaded, encoded = tokenise(job)
+        return loaded, material_of(job, encoded, config.returns, floor=config.outer.w_min)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

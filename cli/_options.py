@@ -24,9 +24,9 @@ from trajweight.config import (
 
 _DEFAULTS: Final = RunConfig()
 DATA, OUTPUT, SELECTION, MODEL = "Data", "Output", "Selection", "Model"
-_LEARNING, _COMMON = "Learning", "Every command"
+LEARNING, _COMMON = "Learning", "Every command"
 #: The order of the panels in help; what has none comes first.
-PANELS: Final = (DATA, OUTPUT, SELECTION, MODEL, _LEARNING, _COMMON)
+PANELS: Final = (DATA, OUTPUT, SELECTION, MODEL, LEARNING, _COMMON)
 
 #: What ``--map`` can say where to find; `trajweight.reading` is too much to import for a help text.
 MAPPED: Final = "id, source, origin, task, group, reward, success, messages or tools"
@@ -348,7 +348,7 @@ class Learning(Data):
             min=1,
             metavar="N",
             help=f"Trajectories of one inner step; default {_DEFAULTS.inner.batch_size}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     max_steps: Annotated[
@@ -360,7 +360,7 @@ class Learning(Data):
             min=1,
             metavar="N",
             help=f"Outer steps at most; default {_DEFAULTS.outer.max_steps}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     ess_penalty: Annotated[
@@ -373,7 +373,7 @@ class Learning(Data):
             metavar="X",
             help="Coefficient of the penalty n/ESS - 1, which keeps weights from gathering on "
             f"few rows; default {_DEFAULTS.outer.ess_penalty}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     target_ess: Annotated[
@@ -385,7 +385,7 @@ class Learning(Data):
             metavar="X",
             help="Effective sample size, over the number of synthetic rows, that the weights keep "
             f"at least; default {_DEFAULTS.outer.target_ess}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     head: Annotated[
@@ -396,7 +396,7 @@ class Learning(Data):
             show_envvar=False,
             help="What gives the weights: a network on features (mlp, linear), a score a row "
             f"(table) or a source (group); default {_DEFAULTS.outer.head}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     estimator: Annotated[
@@ -406,7 +406,7 @@ class Learning(Data):
             envvar="TRAJWEIGHT_ESTIMATOR",
             show_envvar=False,
             help=f"How the outer gradient reaches the weights; default {_DEFAULTS.estimator.name}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     ensemble: Annotated[
@@ -419,7 +419,7 @@ class Learning(Data):
             metavar="N",
             help="Heads trained apart, cross-fitted where real rows are few: weights with a range, "
             f"and how well they agree; default {_DEFAULTS.outer.ensemble}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     objective: Annotated[
@@ -431,7 +431,7 @@ class Learning(Data):
             help="Whose loss the weights lower: that of all real validation rows (imitate), of "
             "the successful ones, or of all by exp(return), rewards being standardised inside "
             f"each task; default {_DEFAULTS.returns.objective}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     prior: Annotated[
@@ -443,7 +443,7 @@ class Learning(Data):
             help="What returns make of synthetic rows before anything is learned: factors "
             "exp(return) (rwr), or little for all but the best half of each task (filtered); "
             f"default {_DEFAULTS.returns.prior}.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     retrain: Annotated[
@@ -455,7 +455,7 @@ class Learning(Data):
             metavar="",
             help="Train an adapter from the base with the final weights, and leave it in the run "
             "in PEFT's layout.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     track: Annotated[
@@ -466,7 +466,7 @@ class Learning(Data):
             show_envvar=False,
             help="Send the numbers of every outer step to a tracker too, which must be installed; "
             "default none.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
     real_share: Annotated[
@@ -478,7 +478,7 @@ class Learning(Data):
             metavar="X",
             help="Share of the training mass that real rows keep, between 0 and 1; default their "
             "share of the training rows.",
-            rich_help_panel=_LEARNING,
+            rich_help_panel=LEARNING,
         ),
     ] = None
 

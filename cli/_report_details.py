@@ -273,3 +273,33 @@ def _range(interval: Facts | None, form: str) -> str:
     if interval is None:
         return ""
     return f"{interval['low']:{form}} to {interval['high']:{form}}"
+
+
+def methods(found: Sequence[Facts]) -> list[RenderableType]:
+    """A line a method that was compared, the lowest loss first, then those that could not be."""
+    if not found:
+        return []
+    table = new_table(
+        ("method", "left"),
+        ("dev loss", "right"),
+        ("gain", "right"),
+        ("SE", "right"),
+        ("ESS/n", "right"),
+        ("like learned", "right"),
+        ("", "left"),
+    )
+    judged = [row for row in found if row.get("loss") is not None]
+    for row in judged:
+        error, alike = row["gain_se"], row["rank_correlation"]
+        table.add_row(
+            clipped(row["method"], 22),
+            f"{row['loss']:.4f}",
+            f"{row['gain']:+.4f}",
+            "-" if error is None else f"{error:.4f}",
+            f"{row['ess_fraction']:.2f}",
+            "-" if alike is None else f"{alike:+.2f}",
+            "taken" if row["is_chosen"] else "",
+        )
+    left = [Text(f"{row['method']}: {inert(row['why_not'])}") for row in found if "why_not" in row]
+    told = "Gain against uniform weights, in nats a token; the weights are in methods.parquet."
+    return [table, Text(told), *left]

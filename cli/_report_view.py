@@ -68,6 +68,7 @@ def _print(facts: Facts, console: Console) -> None:
         ("What can be promised", details.bound(facts["bound"])),
         ("Sharper or flatter weights", details.tradeoff(facts["tradeoff"])),
         ("Learning", _learning(facts["learning"])),
+        ("All methods side by side", details.methods(facts["learning"].get("methods") or [])),
         ("What was read", _read(facts["read"])),
         ("Highest weights", _listed(facts["highest"])),
         ("Lowest weights", _listed(facts["lowest"])),

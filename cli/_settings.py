@@ -39,6 +39,8 @@ def resolve(chosen: Data) -> RunConfig:
         config = replace(config, seed=chosen.seed)
     if (track := getattr(chosen, "track", None)) is not None:
         config = replace(config, track=track)
+    if (method := getattr(chosen, "method", None)) is not None:
+        config = replace(config, method=method)
     if chosen.force:
         config = replace(config, data=replace(config.data, force=True))
     return config

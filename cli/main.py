@@ -9,6 +9,7 @@ from trajweight import __version__
 from trajweight.cli._command import add_command
 from trajweight.cli._options import Learning
 from trajweight.cli._shell import EXIT_CODES, Shell
+from trajweight.cli.bench import Bench, bench
 from trajweight.cli.browse import Browse, browse
 from trajweight.cli.diff import Diff, diff
 from trajweight.cli.explain import Explain, explain
@@ -85,3 +86,4 @@ add_command(app, "browse", Browse, browse)
 add_command(app, "inspect", Inspect, inspect)
 add_command(app, "ingest", Ingest, ingest)
 add_command(app, "train-bilevel", Learning, train_bilevel)
+add_command(app, "bench", Bench, bench)

@@ -26,9 +26,10 @@ ROOT = Path(__file__).parent.parent
 # and a line without bars belongs to all. A folder stands for all its modules. An import runs to a
 # lower floor or stays in its room, and never crosses to another wing.
 FLOORS = """
-10 cli
-9  pipeline turnwise card
-8  job learning student verdict material objective choosing trained_head journal retraining folding
+11 cli
+10 pipeline turnwise card bench
+9  learning scorers rivals preparing
+8  job ground student verdict material objective choosing trained_head journal retraining folding
 8  tracking originals export verification
 8  join joinedrows joinedtable weightbook hub
 7                                           | bilevel outer contest warmup |

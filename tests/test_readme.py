@@ -17,6 +17,7 @@ import typer
 from trajweight.cli.main import app
 from trajweight.problems import CODES
 from trajweight.repair import REPAIRS
+from trajweight.scorers import SCORERS, scorer
 from trajweight.trainers import targets
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
 
 
 def test_the_table_tells_every_command_and_no_other() -> None:
-    told = re.findall(r"^\| `([a-z][a-z-]+) [A-Z]", README, flags=re.MULTILINE)
+    told = re.findall(r"^\| `([a-z][a-z-]+) (?:[A-Z]|--)", README, flags=re.MULTILINE)
 
-    assert sorted(told) == sorted(cast("TyperGroup", typer.main.get_command(app)).commands)
+    assert sorted(set(told)) == sorted(cast("TyperGroup", typer.main.get_command(app)).commands)
 
 
 def test_the_table_of_targets_tells_their_modes() -> None:
@@ -90,6 +91,22 @@ def test_the_table_of_targets_tells_their_modes() -> None:
     told = {name.strip("`"): tuple(re.findall(r"`([a-z]+)`", modes)) for name, modes in rows}
 
     assert told == {each.name: each.modes for each in targets() if not each.is_plain}
+
+
+def test_the_table_of_methods_tells_every_scorer_under_what_it_needs() -> None:
+    part = README.split("## Other methods")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([a-z' ]+) \| (`.+`) \|$", part, flags=re.MULTILINE))
+    told = {
+        need: re.findall(r"`([^`]+)`", rows[row])
+        for need, row in (
+            ("rows", "rows alone"),
+            ("model", "the model's forward passes"),
+            ("training", "training"),
+        )
+    }
+
+    assert sorted(name for names in told.values() for name in names) == sorted(SCORERS)
+    assert all(scorer(name).needs == need for need, names in told.items() for name in names)
 
 
 def test_every_code_of_a_problem_is_told_with_what_repair_does() -> None:

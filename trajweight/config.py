@@ -18,6 +18,9 @@ from trajweight.errors import ConfigError
 #: Fewer validation trajectories than this cannot tell weights from luck (method: 20 to 50).
 MINIMUM_VALIDATION: Final = 20
 
+#: The methods that are no scorer: weights learned at two levels, and those beside all others.
+LEARNED, COMPARE = "learned", "compare"
+
 #: A setting that does not exist is an error, not a surprise.
 _STRICT: Final = {"extra": "forbid"}
 
@@ -354,6 +357,8 @@ class RunConfig:
         returns: What rewards and outcomes decide.
         track: Where the numbers of every outer step go beside the trace: none, tensorboard or
             trackio, which must be installed.
+        method: What gives the weights: learned, the name of a scorer (see `trajweight.scorers`), or
+            compare, which sets all of them side by side.
         seed: Of splits, adapter, head and batches.
     """
 
@@ -367,6 +372,7 @@ class RunConfig:
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     returns: ReturnsConfig = field(default_factory=ReturnsConfig)
     track: TrackerName = "none"
+    method: str = LEARNED
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -389,6 +395,15 @@ class RunConfig:
         except tomllib.TOMLDecodeError as error:
             message = f"the settings are no TOML: {error}"
             raise ConfigError(message) from error
+        return cls.of(found)
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> RunConfig:
+        """Settings by section and name; those not named keep their defaults.
+
+        Raises:
+            ConfigError: If one does not exist, or its value cannot be used.
+        """
         from pydantic import TypeAdapter, ValidationError
 
         try:

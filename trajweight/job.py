@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from trajweight.progress import Progress
     from trajweight.reweighting import Prior
 
-#: What a run is of: weights learned, weights by a trained head, or reading alone.
-Kind = Literal["learned", "applied", "ingested"]
+#: What a run is of: weights learned, by a trained head, by another method, or reading alone.
+Kind = Literal["learned", "applied", "scored", "ingested"]
 #: What the manifest says of the model, null where none was loaded, and of what was learned.
 _MODEL_FACTS: Final = ("model", "model_fingerprint", "mask_strategy", "device", "dtype")
 _LEARNED_FACTS: Final = ("objective",)

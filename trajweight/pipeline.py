@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
+import torch
 
 from trajweight.checkpoint import Checkpoints
 from trajweight.claim import claimed
-from trajweight.config import ReturnsConfig
+from trajweight.config import COMPARE, LEARNED, ReturnsConfig
 from trajweight.embedded import DEFAULT_MODEL, HUB_ID
-from trajweight.encoded import Encoded
-from trajweight.errors import ConfigError, DataError, DivergenceError
+from trajweight.errors import ConfigError, DivergenceError
 from trajweight.features import LOSSES
-from trajweight.folding import folding_of
+from trajweight.ground import Ground
 from trajweight.interruption import Interruption
 from trajweight.job import Job, settings_of, without_head
 from trajweight.journal import Journal
-from trajweight.leakage import relatives
 from trajweight.learning import Outcome, Scored, learn_weights, score_rows
 from trajweight.manifest import version_of
-from trajweight.material import Material
-from trajweight.models import LoadedModel, load_model
-from trajweight.objective import objective_of
+from trajweight.preparing import material_of, require_synthetic, tokenise
 from trajweight.processes import joined
 from trajweight.progress import Progress
 from trajweight.retraining import card_of, save_adapter
-from trajweight.table import trajectory_of
-from trajweight.tokenization import encode_all
+from trajweight.rivals import Compared, compare, weigh_by
+from trajweight.scorers import scorer
 from trajweight.tracking import tracker_of
 from trajweight.turnwise import packed
 from trajweight.weights import effective_sample_size, weight_table
@@ -40,7 +37,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trajweight.config import RunConfig
+    from trajweight.encoded import Encoded
+    from trajweight.material import Material
+    from trajweight.models import LoadedModel
     from trajweight.run import Run
+
+
+#: What did better than a head, in words; see "selected" in ``head.json``.
+_RIVALS: Final = {
+    "uniform": "uniform weights",
+    "returns": "returns alone",
+    "method": "another method",
+}
 
 
 def curate(
@@ -73,6 +81,9 @@ def curate(
         MissingError: If the model cannot be had.
         Interrupted: If that was asked for.
     """
+    is_learned = config.method in (LEARNED, COMPARE)
+    if not is_learned:
+        scorer(config.method)  # refused before anything is read
     processes = joined(config.model.device)
     folder = processes.own_folder(out)
     with claimed(folder):
@@ -82,7 +93,7 @@ def curate(
             force=force,
             progress=progress if processes.is_main else Progress(),
             argv=argv,
-            kind="learned",
+            kind="learned" if is_learned else "scored",
             processes=processes,
         )
         return _curated(job, interruption or Interruption())
@@ -166,22 +177,20 @@ def score_with(
         with job.accounted():
             job.read()
             job.split_against(trained)
-            _require_synthetic(job)
+            require_synthetic(job)
             job.facts |= {"mode": "applied", "trained_run": str(trained.folder.resolve())}
             job.facts |= {"trained_head_sha256": head_config["head_sha256"]}
             # There is no outer loss here; what the run made of returns beforehand holds here too.
             returns = replace(ReturnsConfig(**head_config.get("returns", {})), objective="imitate")
             floor = head_config["shape"]["w_min"]
             if head_config["selected"] != "head":
-                rival = (
-                    "uniform weights" if head_config["selected"] == "uniform" else "returns alone"
-                )
+                rival = _RIVALS[head_config["selected"]]
                 why = f"in its own run this head did no better than {rival}"
                 job.weigh_without_head(why, returns, floor=floor)
                 return job.run
             adapter = head_config["adapter"]
             loaded, encoded = tokenise(job, head_config["model"], adapter["max_tokens"])
-            _require_synthetic(job)
+            require_synthetic(job)
             material = material_of(job, encoded, returns, floor=floor)
             scored = score_rows(
                 loaded,
@@ -203,57 +212,21 @@ def score_with(
 
 def _weigh(job: Job, interruption: Interruption) -> None:
     """Learn the weights, or make them uniform where there are too few rows to learn from."""
-    _require_synthetic(job)
+    require_synthetic(job)
+    if job.config.method not in (LEARNED, COMPARE):
+        weigh_by(job, job.config.method)
+        return
     why = job.too_few_validation_rows()
     if job.count("train", "synthetic") == 1:
         why = "a single synthetic trajectory has weight one"
     if not why:
         loaded, encoded = tokenise(job)
-        _require_synthetic(job)
+        require_synthetic(job)
         why = job.too_few_validation_rows()
         if not why:
             _learn(job, loaded, encoded, interruption)
             return
     job.weigh_without_head(why, job.config.returns, floor=job.config.outer.w_min)
-
-
-def _require_synthetic(job: Job) -> None:
-    if job.count("train", "synthetic") == 0:
-        message = "there is no synthetic trajectory to weigh: every row read is real or excluded"
-        raise DataError(message, hint="Pass synthetic files too, or --synthetic SOURCE.")
-
-
-def tokenise(
-    job: Job, model: str | None = None, max_tokens: int | None = None
-) -> tuple[LoadedModel, dict[str, Encoded]]:
-    """Load the model and encode every row that may take part; others become excluded."""
-    settings = job.config.model
-    with job.stopwatch.stage("loading the model"):
-        loaded = load_model(
-            model or settings.model,
-            device=settings.device,
-            dtype=job.dtype(),
-            progress=job.progress,
-            processes=job.processes,
-        )
-    rows = job.with_texts("messages_json", "tools_json").filter(pl.col("split") != "excluded")
-    names = rows["traj_id"].to_list()
-    with job.stopwatch.stage("tokenising"):
-        found = encode_all(
-            [trajectory_of(row) for row in rows.iter_rows(named=True)],
-            loaded.tokenizer,
-            max_tokens=max_tokens or settings.max_tokens,
-            progress=job.progress,
-        )
-    job.say(found.notes)
-    paired = list(zip(names, found.rows, strict=True))
-    job.exclude({name: row.reason for name, row in paired if not isinstance(row, Encoded)})
-    job.facts |= {"model": loaded.name, "mask_strategy": found.strategy}
-    job.facts |= {"model_fingerprint": loaded.fingerprint}
-    # Each of several processes has a device of its own, but they are of one kind.
-    device = loaded.device.type if job.processes.count > 1 else str(loaded.device)
-    job.facts |= {"device": device, "dtype": str(loaded.dtype).removeprefix("torch.")}
-    return loaded, {name: row for name, row in paired if isinstance(row, Encoded)}
 
 
 def _learn(
@@ -281,16 +254,16 @@ def _learn(
         tracker.log(facts)
 
     try:
-        outcome = learn_weights(
+        ground = Ground.of(
             loaded,
             material,
             job.config,
             progress=job.progress,
             stopwatch=job.stopwatch,
-            on_step=told,
             journal=journal,
             processes=job.processes,
         )
+        outcome = learn_weights(ground, on_step=told)
     except DivergenceError as error:
         names = list(encoded)
         where = ", ".join(names[row] for row in error.rows[:5])
@@ -309,17 +282,35 @@ def _learn(
     }
     job.run.save_head(tensors, config)
     if outcome.course is not None:
-        job.run.save_direction(packed(outcome.course, outcome.student.vocabulary))
+        job.run.save_direction(packed(outcome.course, outcome.ground.student.vocabulary))
+    compared = compare(job, outcome) if job.config.method == COMPARE else None
+    if compared is not None:
+        outcome = _with_choice(job, outcome, compared, list(encoded))
+        job.run.save_head(tensors, {**config, "selected": outcome.facts["selected"]})
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
     if job.config.retrain.enabled:
         _save_adapter(job, outcome, loaded, material)
-    if outcome.facts["selected"] != "head":
+    if outcome.facts["selected"] in ("uniform", "returns"):
         rival = "uniform ones" if outcome.facts["selected"] == "uniform" else "those from returns"
         otherwise = without_head(job.config.returns)
         job.warn(f"the learned weights did no better than {rival}, beyond noise; {otherwise}")
     if not material.dev:
         job.warn("no dev rows: learned and uniform weights were compared on validation rows")
+
+
+def _with_choice(job: Job, outcome: Outcome, compared: Compared, names: list[str]) -> Outcome:
+    """What learning left, with the weights of the method that dev chose; all are written beside."""
+    weighed = [names[place] for place in outcome.ground.material.synthetic]
+    table = pl.DataFrame({"traj_id": weighed, **compared.weights})
+    job.run.save_table("methods", table)
+    facts = {**outcome.facts, "methods": compared.facts}
+    if compared.chosen not in (LEARNED, facts["selected"]):
+        weights = torch.from_numpy(compared.weights[compared.chosen])
+        scored = replace(outcome.scored, weights=weights)
+        facts |= {"selected": "method", "method": compared.chosen}
+        return replace(outcome, scored=scored, facts=facts)
+    return replace(outcome, facts=facts)
 
 
 def _tell_what_returns_leave(job: Job, material: Material) -> None:
@@ -345,72 +336,12 @@ def _save_adapter(job: Job, outcome: Outcome, loaded: LoadedModel, material: Mat
         "ess_fraction": float(effective_sample_size(weights)) / len(weights),
     }
     card = card_of(facts, base_model=base, version=version_of("trajweight") or "unknown")
-    save_adapter(outcome.student, job.run.adapter, base_model=base, card=card)
+    save_adapter(outcome.ground.student, job.run.adapter, base_model=base, card=card)
 
 
 def _lasting_name(model: str) -> str:
     """A model's name that holds in any working folder: the whole path of a local one."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
-
-
-def material_of(
-    job: Job, encoded: dict[str, Encoded], returns: ReturnsConfig, *, floor: float
-) -> Material:
-    """The rows' roles, by position; held-out rows that the objective leaves out have none."""
-    objective = objective_of(job.table, returns)
-    if objective.remark:
-        job.warn(objective.remark)
-    if objective.facts:
-        job.facts["returns"] = objective.facts
-    rows = {row["traj_id"]: row for row in job.table.iter_rows(named=True)}
-    chosen = [rows[name] for name in encoded]
-
-    def places(split: str, origin: str) -> list[int]:
-        roles = [(row["split"], row["origin"]) for row in chosen]
-        return [place for place, role in enumerate(roles) if role == (split, origin)]
-
-    def counted(split: str) -> list[int]:
-        found = places(split, "real")
-        return [place for place in found if chosen[place]["traj_id"] in objective.within]
-
-    # In an ensemble real training rows may come to judge; what they count then is the same.
-    is_training = pl.col("split") == "train"
-    as_held = pl.when(is_training).then(pl.lit("validation")).otherwise("split")
-    wider = objective_of(
-        job.table.with_columns(split=as_held), replace(returns, objective=objective.name)
-    )
-    would = wider.within if wider.name == objective.name else {}
-    counts = [
-        (would if row["split"] == "train" else objective.within).get(row["traj_id"], 0.0)
-        for row in chosen
-    ]
-    material = Material(
-        encoded=list(encoded.values()),
-        n_turns=[row["n_turns"] for row in chosen],
-        tasks=[row["task_id"] for row in chosen],
-        sources=[row["source"] for row in chosen],
-        real=places("train", "real"),
-        synthetic=places("train", "synthetic"),
-        validation=counted("validation"),
-        dev=counted("dev"),
-        real_weight=job.real_weight(),
-        within=counts,
-        objective=objective.sentence,
-        prior=job.prior(returns, floor=floor),
-    )
-    if job.config.outer.ensemble > 1 and folding_of(material, job.config).is_crossfitted:
-        with job.stopwatch.stage("splitting"):
-            material = replace(
-                material, related=_related(job.with_texts("messages_json"), list(encoded))
-            )
-    return material
-
-
-def _related(table: pl.DataFrame, names: Sequence[str]) -> dict[int, frozenset[int]]:
-    """By position, the real rows that a row belongs with; see `relatives`."""
-    place = {name: position for position, name in enumerate(names)}
-    found = relatives(table.filter(pl.col("traj_id").is_in(names)))
-    return {place[name]: frozenset(place[each] for each in real) for name, real in found.items()}
 
 
 def _save_scores(job: Job, scored: Scored, names: list[str], material: Material) -> None:

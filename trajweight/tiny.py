@@ -7,11 +7,14 @@ calls and reasoning.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SPECIALS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -62,7 +65,7 @@ def build_tiny(seed: int = 0) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast
     Returns:
         A Llama of three layers and width 32 in float32, and a byte-level tokenizer.
     """
-    tokenizer = _tokenizer()
+    tokenizer = learn_tokenizer([_TEXT, _TEXT.replace(" ", "\n")], vocabulary=1024)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -82,17 +85,23 @@ def build_tiny(seed: int = 0) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast
     return model.train(mode=False), tokenizer
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def learn_tokenizer(texts: Iterable[str], *, vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer with the chat template; the same texts give the same tokens.
+
+    Args:
+        texts: What the vocabulary is learned from.
+        vocabulary: Most tokens, the 256 bytes and the control tokens included.
+    """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=1024,
+        vocab_size=vocabulary,
         show_progress=False,
         special_tokens=[AddedToken(token, normalized=False) for token in _SPECIALS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    core.train_from_iterator([_TEXT, _TEXT.replace(" ", "\n")], trainer)
+    core.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token="<|im_start|>",

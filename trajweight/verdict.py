@@ -157,7 +157,7 @@ def hold_contest(
     )
     progress.finish()
     found = {
-        name: _candidate(
+        name: candidate_of(
             name if isinstance(name, float) else math.inf,
             candidates[name],
             result.judged,
@@ -169,7 +169,7 @@ def hold_contest(
     uniform, alone = found.pop("uniform"), found.pop("returns", None)
     learned = list(found.values())
     best = chosen(learned)
-    gain, error = _gain(alone or uniform, best)
+    gain, error = gain_over(alone or uniform, best)
     return Verdict(
         uniform=uniform,
         alone=alone,
@@ -190,23 +190,35 @@ def chosen(learned: Sequence[Candidate]) -> Candidate:
     trained = min(learned, key=lambda each: abs(math.log(each.temperature)))
 
     def beyond_noise(other: Candidate) -> float:
-        gain, error = _gain(trained, other)
+        gain, error = gain_over(trained, other)
         return gain - (error or 0.0)
 
     best = max(learned, key=beyond_noise)
     return best if beyond_noise(best) > 0 else trained
 
 
-def _gain(baseline: Candidate, other: Candidate) -> tuple[float, float | None]:
-    """Loss saved against a baseline, mean over the tasks, and its standard error."""
+def gain_over(baseline: Candidate, other: Candidate) -> tuple[float, float | None]:
+    """Loss saved against a baseline, mean over the tasks, and its standard error.
+
+    The error is None with a single task.
+    """
     saved = baseline.by_task - other.by_task
     error = float(saved.std()) / len(saved) ** 0.5 if len(saved) > 1 else None
     return float(saved.mean()), error
 
 
-def _candidate(
+def candidate_of(
     temperature: float, weights: Tensor, judged: Tensor, outer: float, material: Material
 ) -> Candidate:
+    """What a training came to.
+
+    Args:
+        temperature: Infinite where no head gave the weights.
+        weights: Of the synthetic training rows. Shape (n,).
+        judged: Losses of the rows that choose, after training. Shape (j,).
+        outer: The outer loss, after training.
+        material: Whose rows these are.
+    """
     by_task = _task_means(judged, material.dev or material.validation, material)
     return Candidate(
         temperature, weights, _ess_fraction(weights), float(by_task.mean()), outer, by_task

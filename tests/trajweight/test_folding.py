@@ -20,7 +20,8 @@ from trajweight.folding import FEW_REAL_ROWS, folding_of, refolded, resampled_ta
 from trajweight.inner import InnerLevel
 from trajweight.job import Job
 from trajweight.material import Material
-from trajweight.pipeline import curate, material_of, score_with, tokenise
+from trajweight.pipeline import curate, score_with
+from trajweight.preparing import material_of, tokenise
 from trajweight.progress import Progress
 
 if TYPE_CHECKING:

@@ -1,0 +1,136 @@
+"""Grids, and the file of finished cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trajweight.bench.grid import CONTROLS, Grid, built_in
+from trajweight.bench.ledger import Ledger
+from trajweight.bench.results_cells import Setting, read_cells
+from trajweight.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GRID = Grid(
+    name="some",
+    environments=("textarena-guess", "babyai-goto"),
+    noises=(0.0, 0.4),
+    usual_noise=0.4,
+    validations=(20, 50),
+    usual_validation=50,
+    seeds=2,
+    methods=("learned", "uniform", *CONTROLS),
+    ablations={"more steps": {"outer.max_steps": 100}},
+)
+
+
+def silent(_: str) -> None:
+    pytest.fail("nothing was to be said")
+
+
+def test_a_grid_is_a_star_around_the_usual_setting() -> None:
+    assert GRID.settings_of_pools() == [
+        Setting(environment, noise, n)
+        for environment in ("textarena-guess", "babyai-goto")
+        for noise, n in ((0.0, 50), (0.4, 50), (0.4, 20))
+    ]
+
+
+def test_a_grid_that_is_cut_short_has_every_setting_before_the_next_seed() -> None:
+    seeds = [cell.seed for cell in GRID.cells()]
+
+    assert seeds == sorted(seeds)
+    assert {cell.seed for cell in GRID.cells()} == {0, 1}
+
+
+def test_every_cell_stands_once_and_ablations_stand_in_the_usual_setting_only() -> None:
+    cells = list(GRID.cells())
+    changed = [cell for cell in cells if cell.ablation != "{}"]
+
+    assert len(set(cells)) == len(cells) == 2 * (6 * 6 + 2)
+    assert {cell.setting[1:] for cell in changed} == {(0.4, 50)}
+    assert {cell.ablation for cell in changed} == {'{"outer.max_steps":100}'}
+
+
+def test_what_an_ablation_changes_is_the_only_thing_that_changes() -> None:
+    plain, changed = GRID.settings({}), GRID.settings({"outer.max_steps": 100})
+
+    assert changed.outer.max_steps == 100
+    assert replace(changed, outer=plain.outer) == plain
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"environments": ("chess",)}, "chess"),
+        ({"methods": ("dsirr",)}, "dsirr"),
+        ({"decodings": ("beam",)}, "beam"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"methods": ("permuted",)}, "permuted"),
+        ({"ablations": {"x": {"outer.speed": 1}}}, "speed"),
+        ({"ablations": {"x": {"outer.max_steps": -1}}}, "max_steps"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is(wrong: dict, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        replace(GRID, **wrong)
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_our_grids_can_be_read(name: str) -> None:
+    grid = Grid.load(name)
+
+    assert grid.name == name
+    assert {"learned", "uniform", "permuted"} <= set(grid.methods)
+    assert grid.usual_noise in grid.noises
+    assert 0.0 in grid.noises
+
+
+def test_a_grid_of_another_version_or_with_a_strange_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    for text, named in (("version = 9", "version is 9"), ("version = 1\ncolour = 2", "colour")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=named):
+            Grid.load("mine", path)
+    with pytest.raises(ConfigError, match="no grid 'none'"):
+        Grid.load("none")
+
+
+def test_finished_cells_are_known_again(tmp_path: Path) -> None:
+    path = tmp_path / "cells.jsonl"
+    first, second, *_ = GRID.cells()
+    ledger = Ledger(path, silent)
+    ledger.add(first, {"nll": {"test": 0.5}})
+    ledger.add(second, {"nll": {"test": 0.4}})
+
+    assert Ledger(path, silent).done == {first, second}
+    assert [cell.number("nll.test") for cell in read_cells(path)] == [0.5, 0.4]
+
+
+def test_half_a_line_costs_its_own_cell_only(tmp_path: Path) -> None:
+    path = tmp_path / "cells.jsonl"
+    said: list[str] = []
+    first, second, *_ = GRID.cells()
+    Ledger(path, silent).add(first, {})
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"version":1,"mod')
+    ledger = Ledger(path, said.append)
+
+    assert ledger.done == {first}
+    assert path.read_bytes() == whole
+    assert "half a line" in said[0]
+    ledger.add(second, {})
+    assert Ledger(path, silent).done == {first, second}
+
+
+def test_a_broken_line_among_others_is_never_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "cells.jsonl"
+    path.write_bytes(b"nonsense\n")
+
+    with pytest.raises(DataError, match=r"cells\.jsonl:1"):
+        Ledger(path, silent)
+    assert path.read_bytes() == b"nonsense\n"

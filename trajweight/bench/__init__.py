@@ -1,0 +1,1 @@
+"""A benchmark of scorers: environments with programmatic reward, planted noise, roll-outs."""

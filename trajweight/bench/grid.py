@@ -1,0 +1,192 @@
+"""Which cells a benchmark has: environments, noise, validation sizes, seeds, methods, ablations.
+
+The grid is a star, not a block: noise varies at the usual number of validation trajectories, that
+number at the usual noise, and ablations change one setting of the learned weights in the usual
+case. So every curve is there, and a night is enough.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+from trajweight.bench.base_model import Recipe
+from trajweight.bench.environments import ENVIRONMENTS
+from trajweight.bench.playing import DECODINGS
+from trajweight.bench.results import Planned
+from trajweight.bench.results_cells import Setting
+from trajweight.config import LEARNED, RunConfig
+from trajweight.errors import ConfigError
+from trajweight.jsontext import encode
+from trajweight.scorers import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Of the file.
+VERSION: Final = 1
+#: The base model that the benchmark trains itself; see `base_model`.
+SMALL: Final = "small"
+#: Ways to weigh that know what no user does, or that are no weights at all.
+REAL_ONLY, ORACLE, PERMUTED, MATCHED = "real-only", "oracle", "permuted", "uniform-matched"
+CONTROLS: Final = (REAL_ONLY, ORACLE, PERMUTED, MATCHED)
+#: Where our grids are, and how their files begin.
+_BUILT_IN, _PREFIX = "trajweight.bench", "grid_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The plan of a benchmark.
+
+    Attributes:
+        name: Of the grid.
+        model: small, or what ``--model`` takes.
+        environments: Names.
+        noises: Shares of bad synthetic rows.
+        usual_noise: Where the other numbers vary.
+        validations: Numbers of validation trajectories.
+        usual_validation: Where the other numbers vary.
+        seeds: How many, from 0.
+        methods: learned, scorers and controls.
+        n_synthetic: Synthetic rows of a pool.
+        n_real: Real training rows.
+        n_dev: Real rows that choose.
+        n_test: Real rows of the test loss.
+        n_games: Tasks of the test fold that the policy plays, of each decoding.
+        decodings: How it plays: greedy, sampled, constrained.
+        with_generated: Whether games played by a small fine-tuned model are in the pool.
+        recipe: How the small model is made, where other than usual; see `base_model.Recipe`.
+        learning: Settings of the run, as in a run's config.toml.
+        ablations: By name, settings that differ, each by its section and name.
+    """
+
+    name: str
+    model: str = SMALL
+    environments: tuple[str, ...]
+    noises: tuple[float, ...]
+    usual_noise: float = 0.4
+    validations: tuple[int, ...]
+    usual_validation: int = 50
+    seeds: int
+    methods: tuple[str, ...]
+    n_synthetic: int = 160
+    n_real: int = 20
+    n_dev: int = 20
+    n_test: int = 40
+    n_games: int = 50
+    decodings: tuple[str, ...] = ("greedy",)
+    with_generated: bool = False
+    recipe: dict[str, Any] = field(default_factory=dict)
+    learning: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ablations: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run before anything is.
+
+        Raises:
+            ConfigError: If a name is unknown or a setting does not exist.
+        """
+        known = {LEARNED, *CONTROLS, *names()}
+        for what, given, allowed in (
+            ("environments", self.environments, set(ENVIRONMENTS)),
+            ("methods", self.methods, known),
+            ("decodings", self.decodings, set(DECODINGS)),
+        ):
+            if strange := [each for each in given if each not in allowed]:
+                message = f"grid {self.name}: {what} has {strange[0]!r}"
+                raise ConfigError(message, hint=f"There are {', '.join(sorted(allowed))}.")
+        if self.seeds < 1:
+            message = f"grid {self.name}: seeds is {self.seeds}; it must be 1 or more"
+            raise ConfigError(message)
+        if PERMUTED in self.methods and LEARNED not in self.methods:
+            message = f"grid {self.name}: {PERMUTED} deals out learned weights, which are missing"
+            raise ConfigError(message, hint="Add learned to methods.")
+        for changed in ({}, *self.ablations.values()):
+            self.settings(changed)
+        if strange := sorted(set(self.recipe) - {each.name for each in fields(Recipe)}):
+            message = f"grid {self.name}: recipe has {strange[0]!r}, which a model has not"
+            raise ConfigError(message)
+
+    @classmethod
+    def load(cls, name: str, path: Path | None = None) -> Grid:
+        """A grid of ours by its name, or one from a file.
+
+        Raises:
+            ConfigError: If there is none, or it cannot be read.
+        """
+        place = path or files(_BUILT_IN).joinpath(f"{_PREFIX}{name}.toml")
+        try:
+            found = tomllib.loads(place.read_text("utf-8"))
+        except OSError as error:
+            message = f"there is no grid {name!r}: {error.strerror or error}"
+            raise ConfigError(message, hint=f"Ours are {', '.join(built_in())}.") from error
+        except ValueError as error:
+            message = f"{place}: no TOML: {error}"
+            raise ConfigError(message) from error
+        if (version := found.pop("version", None)) != VERSION:
+            message = f"{place}: version is {version!r}; this program reads {VERSION}"
+            raise ConfigError(message)
+        lists: dict[str, Any] = {
+            key: tuple(each) if isinstance(each, list) else each for key, each in found.items()
+        }
+        try:
+            return cls(**{**lists, "name": name})
+        except TypeError as error:
+            message = f"{place}: {error}"
+            hint = f"It takes: {', '.join(each.name for each in fields(cls))}."
+            raise ConfigError(message, hint=hint) from error
+
+    def settings(self, changed: dict[str, Any]) -> RunConfig:
+        """The settings of learning, with what an ablation changes.
+
+        Args:
+            changed: By section and name, such as ``outer.max_steps``.
+
+        Raises:
+            ConfigError: If there is no such setting.
+        """
+        sections = {name: dict(values) for name, values in self.learning.items()}
+        for path, value in changed.items():
+            section, _, key = path.partition(".")
+            sections.setdefault(section, {})[key] = value
+        return RunConfig.of(sections)
+
+    def cells(self) -> Iterator[Planned]:
+        """Every cell, seed by seed, so that a grid that is cut short has all settings once."""
+        for seed in range(self.seeds):
+            for setting in self.settings_of_pools():
+                for method in self.methods:
+                    yield Planned(self.model, setting, seed, method)
+                if setting[1:] == (self.usual_noise, self.usual_validation):
+                    for changed in self.ablations.values():
+                        yield Planned(self.model, setting, seed, LEARNED, ablation_key(changed))
+
+    def settings_of_pools(self) -> list[Setting]:
+        """What is set up, each once."""
+        found = [
+            Setting(environment, noise, n)
+            for environment in self.environments
+            for noise, n in (
+                *((noise, self.usual_validation) for noise in self.noises),
+                *((self.usual_noise, n) for n in self.validations),
+            )
+        ]
+        return list(dict.fromkeys(found))
+
+
+def ablation_key(changed: dict[str, Any]) -> str:
+    """What was changed, as it stands in a finished cell."""
+    return encode(changed, sort_keys=True)
+
+
+def built_in() -> list[str]:
+    """Names of our grids."""
+    found = [each.name for each in files(_BUILT_IN).iterdir()]
+    return sorted(
+        each.removeprefix(_PREFIX).removesuffix(".toml")
+        for each in found
+        if each.startswith(_PREFIX) and each.endswith(".toml")
+    )

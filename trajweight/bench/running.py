@@ -1,0 +1,115 @@
+"""A grid run cell by cell; what is finished stays, and is not run again."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from trajweight.bench.base_model import Recipe, small_model
+from trajweight.bench.environments import ENVIRONMENTS
+from trajweight.bench.finetuning import FineTuning
+from trajweight.bench.generated import generated
+from trajweight.bench.grid import SMALL
+from trajweight.bench.policies import expert, play
+from trajweight.bench.trial import Trial
+from trajweight.errors import ConfigError, DivergenceError
+from trajweight.models import load_model
+
+if TYPE_CHECKING:
+    from trajweight.bench.episodes import Planted
+    from trajweight.bench.grid import Grid
+    from trajweight.bench.ledger import Ledger
+    from trajweight.bench.results import Planned
+    from trajweight.bench.results_cells import Setting
+    from trajweight.progress import Progress
+
+#: Experts that a model is shown before it plays for the pool, and games that it plays.
+_SHOWN, _PLAYED = 12, 60
+
+
+def run_grid(grid: Grid, ledger: Ledger, progress: Progress) -> list[str]:
+    """Run every cell of a grid that the ledger lacks.
+
+    Args:
+        grid: The plan.
+        ledger: Gets every cell as soon as it is finished.
+        progress: Told of everything.
+
+    Returns:
+        Why cells were left out, in sentences.
+
+    Raises:
+        MissingError: If a package, Java or the model is missing.
+    """
+    left_out: list[str] = []
+    missing = [cell for cell in grid.cells() if cell not in ledger.done]
+    if not missing:
+        return left_out
+    model = _model_of(grid, progress)
+    for (seed, setting), cells in groupby(missing, key=lambda cell: (cell.seed, cell.setting)):
+        progress.say(f"seed {seed}: {setting}")
+        with TemporaryDirectory(prefix="trajweight-bench-") as folder:
+            rows = _generated(grid, setting, seed, model, progress)
+            trial = Trial(grid, setting, seed, model, Path(folder), progress, rows)
+            for cell in cells:
+                _run(trial, cell, ledger, left_out, progress)
+    return left_out
+
+
+def _run(
+    trial: Trial, cell: Planned, ledger: Ledger, left_out: list[str], progress: Progress
+) -> None:
+    """Run one cell; one that cannot be run is told and left out."""
+    try:
+        facts = trial.cell(cell)
+    except (ConfigError, DivergenceError) as error:
+        why = f"{cell.method}, seed {cell.seed}, {cell.setting}: {error.message}"
+        left_out.append(why)
+        progress.warn(why)
+        return
+    ledger.add(cell, facts)
+    told = facts["weights"] or {}
+    area = told.get("auroc")
+    progress.say(
+        f"{cell.method}{'' if cell.ablation == '{}' else ' ' + cell.ablation}: test NLL "
+        f"{facts['nll']['test']:.4f}"
+        + "".join(f", {name} return {each['return']:.2f}" for name, each in facts["play"].items())
+        + ("" if area is None else f", AUROC {area:.2f}")
+    )
+
+
+def _model_of(grid: Grid, progress: Progress) -> str:
+    """The folder or name of the base model; the small one is trained first where needed."""
+    if grid.model != SMALL:
+        return grid.model
+    environments = [ENVIRONMENTS[name]() for name in grid.environments]
+    return str(small_model(environments, Recipe(**grid.recipe), progress))
+
+
+def _generated(
+    grid: Grid, setting: Setting, seed: int, model: str, progress: Progress
+) -> list[Planted]:
+    """Games that a fine-tuned copy of the base model plays, where the grid asks for them."""
+    if not grid.with_generated:
+        return []
+    settings = grid.settings({})
+    loaded = load_model(
+        model, device=settings.model.device, dtype=settings.model.dtype, progress=progress
+    )
+    environment = ENVIRONMENTS[setting.environment]()
+    rng = Random(f"{seed}/generated")
+    tasks = list(environment.tasks("train"))
+    chosen = rng.sample(tasks, min(len(tasks), _SHOWN + _PLAYED))
+    shown = [play(environment, task, expert(), rng) for task in chosen[:_SHOWN]]
+    return generated(
+        loaded,
+        environment,
+        shown,
+        chosen[_SHOWN:],
+        FineTuning(seed=seed, max_tokens=settings.model.max_tokens),
+        progress,
+        seed=seed,
+    )

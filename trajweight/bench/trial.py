@@ -1,0 +1,322 @@
+"""One pool and one seed: weights by every method, a policy trained by each, and how it does.
+
+All methods stand on the same ground: one frozen pass, one split, one budget of training steps and
+the same batches. Only the weights differ.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+import torch
+
+from trajweight.bench.environments import ENVIRONMENTS
+from trajweight.bench.grid import MATCHED, ORACLE, PERMUTED, REAL_ONLY, Grid, ablation_key
+from trajweight.bench.outcomes import outcome_of_weights
+from trajweight.bench.peak import peak_of
+from trajweight.bench.playing import DECODINGS, play
+from trajweight.bench.pools import PoolPlan, build_pool, write_pool
+from trajweight.config import LEARNED
+from trajweight.dial import mean_one
+from trajweight.features import adapter_tensors, set_adapter
+from trajweight.ground import Ground, problem_of
+from trajweight.job import Job
+from trajweight.learning import Outcome, learn_weights
+from trajweight.preparing import material_of, tokenise
+from trajweight.retraining import RETRAINED, retrain
+from trajweight.rivals import pool_of
+from trajweight.scorers import scorer
+from trajweight.scorers.scorer import weights_of
+from trajweight.stopwatch import Stopwatch
+from trajweight.weights import effective_sample_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from trajweight.bench.environment import Environment
+    from trajweight.bench.episodes import Episode, Planted
+    from trajweight.bench.results import Planned
+    from trajweight.bench.results_cells import Setting
+    from trajweight.progress import Progress
+
+    Floats = NDArray[np.float64]
+
+#: Longest reply of a policy, in tokens.
+MAX_NEW_TOKENS: Final = 48
+#: The search that no ablation changes.
+PLAIN: Final = "{}"
+#: What a finished cell keeps of the facts of learning.
+_TOLD: Final = (
+    *("dev_gain", "dev_gain_se", "outer_steps", "stopped_because", "temperature", "target_ess"),
+)
+#: Sets the numbers that deal out weights apart from others of the same seed.
+_DEALING: Final = 7
+#: The splits of a pool's parts; the product's own splitter would draw others.
+_SPLITS: Final = {
+    "real_train": "train",
+    "synthetic": "train",
+    "validation": "validation",
+    "dev": "dev",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What a method says.
+
+    Attributes:
+        weights: Of the synthetic rows, mean one; None where none of them is trained on.
+        facts: Of the finished cell, where it has more to tell.
+    """
+
+    weights: Floats | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Trial:
+    """A pool under a model, for one seed.
+
+    Attributes:
+        grid: Whose sizes hold.
+        setting: Of the pool.
+        seed: Of the pool, the learning and the trainings.
+        pool: The rows with their truth.
+        notes: Where the pool is not as planned.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        setting: Setting,
+        seed: int,
+        model: str,
+        folder: Path,
+        progress: Progress,
+        generated: Sequence[Planted] = (),
+    ) -> None:
+        """Play the pool, read it as a user's files are read, and tokenise it."""
+        self.grid, self.setting, self.seed, self.progress = grid, setting, seed, progress
+        plan = PoolPlan(
+            setting.environment,
+            noise=setting.noise,
+            n_validation=setting.n_validation,
+            n_real_train=grid.n_real,
+            n_dev=grid.n_dev,
+            n_test=grid.n_test,
+            n_synthetic=grid.n_synthetic,
+            seed=seed,
+        )
+        progress.start("playing the pool")
+        self.pool = build_pool(plan, ENVIRONMENTS, generated)
+        progress.finish()
+        self.environment: Environment = ENVIRONMENTS[setting.environment]()
+        written = write_pool(self.pool, folder)
+        config = grid.settings({})
+        self.config = replace(
+            config,
+            # ten validation rows are part of the question
+            data=replace(
+                config.data, paths=tuple(str(path) for path in written.values()), force=True
+            ),
+            model=replace(config.model, model=model),
+            seed=seed,
+        )
+        self.job = Job.begin(self.config, folder / "run", force=True, progress=progress, argv=())
+        self.job.read()
+        self._split()
+        loaded, encoded = tokenise(self.job)
+        returns, floor = self.config.returns, self.config.outer.w_min
+        material = material_of(self.job, encoded, returns, floor=floor)
+        self.tokenizer = loaded.tokenizer
+        self.ground = Ground.of(
+            loaded, material, self.config, progress=progress, stopwatch=Stopwatch()
+        )
+        names = list(encoded)
+        truth = {row.traj_id: row for row in self.pool.synthetic}
+        self.planted = [truth[names[place]] for place in material.synthetic]
+        splits = dict(self.job.table.select("traj_id", "split").iter_rows())
+        self.test = [place for place, name in enumerate(names) if splits[name] == "test"]
+        self.problem = problem_of(self.ground.student, material, RETRAINED, whole_vocabulary=True)
+        self._untrained = adapter_tensors(self.problem.linears)
+        self._outcomes: dict[str, Outcome] = {}
+
+    def _split(self) -> None:
+        """Every row its split, as the pool was planned."""
+        of = {
+            row.traj_id: split
+            for part, split in _SPLITS.items()
+            for row in getattr(self.pool, part)
+        }
+        names = self.job.run.trajectories()
+        self.job.table = names.with_columns(
+            split=pl.col("traj_id").replace_strict(of, return_dtype=pl.String)
+        )
+
+    def cell(self, cell: Planned) -> dict[str, Any]:
+        """Run a cell: weigh, train, judge; gives the facts of its line.
+
+        Raises:
+            ConfigError: If the method cannot be used on this pool.
+            DivergenceError: If a training leaves the finite numbers.
+        """
+        with peak_of(self.ground.student.backbone.device) as peak:
+            began = time.perf_counter()
+            weighed = self._weighed(cell)
+            scored = time.perf_counter()
+            epochs = self._train(weighed.weights, matched=cell.method == MATCHED)
+            trained = time.perf_counter()
+            loss = float(self.problem.evaluate(self.test).mean())
+            played = self._play()
+        return {
+            "weights": self._held_against_truth(weighed.weights),
+            "nll": {"test": loss},
+            "play": played,
+            "seconds": {
+                "scoring": scored - began,
+                "training": trained - scored,
+                "playing": time.perf_counter() - trained,
+            },
+            "peak_bytes": peak.bytes,
+            "epochs": epochs,
+            "notes": list(self.pool.notes),
+            **weighed.facts,
+        }
+
+    def _weighed(self, cell: Planned) -> Weighed:
+        """What the method of a cell says."""
+        method, n = cell.method, len(self.planted)
+        if method == LEARNED:
+            outcome = self._learned(cell.ablation)
+            # What the head says also where the contest preferred uniform weights.
+            head = self._held_against_truth(outcome.scored.learned.double().numpy())
+            facts = {"selected": outcome.facts["selected"], "head": head}
+            facts |= {key: outcome.facts.get(key) for key in _TOLD}
+            return Weighed(outcome.scored.weights.double().numpy(), facts)
+        if method == PERMUTED:
+            order = np.random.default_rng([self.seed, _DEALING]).permutation(n)
+            return Weighed(self._learned("{}").scored.weights.double().numpy()[order])
+        if method == ORACLE:
+            known_bad = np.array([row.is_good is False for row in self.planted])
+            return Weighed(mean_one(1.0 - known_bad))
+        if method == REAL_ONLY:
+            return Weighed(None)
+        if method == MATCHED:
+            return Weighed(np.ones(n))
+        found = scorer(method).score(pool_of(self.job, lambda: self.ground))
+        return Weighed(weights_of(found, target_ess=self.config.outer.target_ess))
+
+    def _learned(self, ablation: str) -> Outcome:
+        """Weights learned with the settings of an ablation; searched for once."""
+        if ablation not in self._outcomes:
+            changes = {ablation_key(each): each for each in self.grid.ablations.values()}
+            changed = self.grid.settings(changes.get(ablation, {}))
+            config = replace(
+                changed, data=self.config.data, model=self.config.model, seed=self.seed
+            )
+            # The plain search leaves its warm-up to the scorers that begin with one.
+            ground = self.ground.again(config) if ablation != PLAIN else self.ground
+            self._outcomes[ablation] = learn_weights(ground, on_step=lambda _: None)
+        return self._outcomes[ablation]
+
+    def _train(self, weights: Floats | None, *, matched: bool) -> float:
+        """Train the policy from the base with these weights; gives the passes over the rows.
+
+        All methods make the same steps, on the same batches where they train on the same rows;
+        real rows alone are gone through more often. ``matched`` adds the passes that the search of
+        learned weights took.
+        """
+        problem, config = self.problem, self.config
+        set_adapter(problem.linears, self._untrained)
+        everything = len(problem.training)
+        if weights is None:
+            problem = replace(problem, left_out=frozenset(problem.synthetic))
+            weights = np.ones(len(self.planted))
+        epochs = config.retrain.epochs * everything / max(len(problem.training), 1)
+        if matched:
+            epochs += self._rows_of_search() / everything
+        settings = replace(config, retrain=replace(config.retrain, epochs=epochs))
+        retrain(
+            problem,
+            torch.from_numpy(weights).float(),
+            settings,
+            dev=self.ground.material.dev,
+            progress=self.progress,
+        )
+        return epochs
+
+    def _rows_of_search(self) -> float:
+        """Rows that passed forward and backward while weights were learned, in all."""
+        config, facts = self.config, self._learned(PLAIN).facts
+        inner, estimator = config.inner, config.estimator
+        outer_rows = min(estimator.batch_size, len(self.ground.material.validation))
+        batch = 2 * inner.batch_size
+        steps = facts["outer_steps"] * estimator.every
+        warm_up = inner.real_steps * inner.batch_size + inner.warmup_steps * batch
+        return float(warm_up + steps * batch + facts["outer_steps"] * outer_rows)
+
+    def _play(self) -> dict[str, Any]:
+        """Returns and successes of the trained policy on tasks that nothing was made of."""
+        backbone = self.ground.student.backbone
+        backbone.use(RETRAINED)
+        tasks = list(self.environment.tasks("test"))[: self.grid.n_games]
+        found = {}
+        self.progress.start("playing", len(self.grid.decodings))
+        for name in self.grid.decodings:
+            episodes = play(
+                backbone.model,
+                self.tokenizer,
+                self.environment,
+                tasks,
+                DECODINGS[name],
+                seed=self.seed,
+                max_new_tokens=MAX_NEW_TOKENS,
+                max_tokens=self.config.model.max_tokens,
+            )
+            found[name] = _summary(episodes)
+            self.progress.advance()
+        self.progress.finish()
+        return found
+
+    def _held_against_truth(self, weights: Floats | None) -> dict[str, Any] | None:
+        """Weights against what was planted; rows that are neither good nor bad count by kind."""
+        if weights is None:
+            return None
+        known = np.array([row.is_good is not None for row in self.planted])
+        lengths = [
+            float(sum(self.ground.material.encoded[place].assistant_mask))
+            for place in self.ground.material.synthetic
+        ]
+        kinds = [row.kind for row in self.planted]
+        judged = outcome_of_weights(
+            weights[known],
+            kinds=[kind for kind, is_known in zip(kinds, known, strict=True) if is_known],
+            is_good=np.array([row.is_good for row in self.planted if row.is_good is not None]),
+            lengths=np.array(lengths)[known],
+        ).as_dict()
+        judged["ess_fraction"] = float(effective_sample_size(weights)) / len(weights)
+        means = pl.DataFrame({"kind": kinds, "weight": weights})
+        means = means.group_by("kind", maintain_order=True).agg(pl.col("weight").mean())
+        judged["mean_by_kind"] = dict(sorted(means.iter_rows()))
+        return judged
+
+
+def _summary(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """What games came to, in all and by task."""
+    return {
+        "return": float(np.mean([each.score for each in episodes])),
+        "success": float(np.mean([each.succeeded for each in episodes])),
+        "turns": float(np.mean([len(each.replies) for each in episodes])),
+        "invalid": float(
+            np.mean([each.n_invalid / max(len(each.replies), 1) for each in episodes])
+        ),
+        "n": len(episodes),
+        "by_task": {each.task: [each.score, float(each.succeeded)] for each in episodes},
+    }
