@@ -80,7 +80,7 @@ def explain(run: Run, asked: str, *, count: int = 5, seed: int = 0) -> dict[str,
         **{key: row[key] for key in _AS_IT_IS},
         "excluded_because": reason,
         "standing": _standing(row, learned),
-        "interval": _interval(run, name),
+        "interval": None if learning.get("selected") == "method" else _interval(run, name),
         **_deciding(run, row, learning),
         "contributions": _contributions(run, row, learning),
         "neighbours": _neighbours(run, row, rows, learned, count=count, seed=seed),
@@ -238,6 +238,8 @@ def _contributions(run: Run, row: Row, learning: dict[str, Any]) -> dict[str, An
             f"The run that learned the head, {learning['trained_run']}, is gone or another."
         )
     if not trained.has(HEAD):
+        if learning.get("mode") == "method":
+            return _missing(f"The method {learning['method']} gave the score; no head was learned.")
         return _missing("No head was learned, so there is no score.")
     try:
         arrays, config = trained.head_arrays()

@@ -105,12 +105,12 @@ def bench(chosen: Bench, surface: "Surface", _: "Typed") -> None:
         from trajweight.bench.running import run_grid
 
         progress.finish()
-        grid = _grid(chosen)
-        ledger = Ledger(chosen.out / _CELLS, progress.warn)
-        planned = list(grid.cells())
+        grid, only = _grid(chosen), chosen.only or ()
+        ledger = Ledger(chosen.out / _CELLS, grid.setup())
+        planned = list(grid.cells(only))
         left_out: list[str] = []
         if not (chosen.plan or chosen.page):
-            left_out = run_grid(grid, ledger, progress)
+            left_out = run_grid(grid, ledger, progress, only)
     done = sum(cell in ledger.done for cell in planned)
     surface.print(f"Grid {grid.name}: {done} of {len(planned)} cells are finished.")
     written = {}
@@ -136,9 +136,7 @@ def _grid(chosen: Bench) -> "Grid":
     grid = Grid.load(path.stem, path) if path.suffix == ".toml" else Grid.load(chosen.grid)
     if chosen.seeds is not None:
         grid = replace(grid, seeds=chosen.seeds)
-    if chosen.only:
-        if strange := [name for name in chosen.only if name not in grid.environments]:
-            message = f"--only {strange[0]}: grid {grid.name} has no such environment"
-            raise ConfigError(message, hint=f"It has {', '.join(grid.environments)}.")
-        grid = replace(grid, environments=tuple(chosen.only))
+    if strange := [name for name in chosen.only or () if name not in grid.environments]:
+        message = f"--only {strange[0]}: grid {grid.name} has no such environment"
+        raise ConfigError(message, hint=f"It has {', '.join(grid.environments)}.")
     return grid

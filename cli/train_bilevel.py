@@ -8,6 +8,8 @@ from trajweight.cli._console import visible
 from trajweight.cli._making import go_on, load_library, metrics_of, tell_run
 from trajweight.cli._settings import print_config, resolve, resume_folder, run_folder
 from trajweight.cli._stages import watching
+from trajweight.config import COMPARE, LEARNED
+from trajweight.errors import ConfigError
 
 if TYPE_CHECKING:
     from trajweight.cli._command import Typed
@@ -28,6 +30,11 @@ def train_bilevel(chosen: Learning, surface: Surface, typed: Typed) -> None:
         if chosen.print_config:
             print_config(config, surface)
             return
+        if config.method not in (LEARNED, COMPARE):
+            message = f"the settings say method = {config.method!r}, which learns nothing"
+            raise ConfigError(
+                message, hint=f"trajweight score --method {config.method} weighs by it."
+            )
         out = run_folder(chosen, config.data)
         with watching(surface, out, can_resume=True) as progress:
             load_library(progress)

@@ -17,11 +17,9 @@ from trajweight.choosing import estimator_of
 from trajweight.errors import RunError
 from trajweight.features import losses_among
 from trajweight.folding import folding_of, refolded, resampled_tasks
-from trajweight.ground import Beginning, Ground, problem_of
 from trajweight.inner import InnerLevel
 from trajweight.outer import OuterLevel
 from trajweight.processes import ALONE, Processes
-from trajweight.retraining import RETRAINED, retrain
 from trajweight.reweighting import HeadEnsemble, HeadShape, Prior, new_head, restored_head
 from trajweight.student import Student
 from trajweight.trained_head import HeadInputs, TrainedHead, lasting_cut
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
     from trajweight.config import RunConfig
     from trajweight.encoded import Encoded
+    from trajweight.ground import Beginning, Ground
     from trajweight.journal import Journal
     from trajweight.material import Material
     from trajweight.models import LoadedModel
@@ -70,7 +69,7 @@ class Outcome:
     Attributes:
         scored: Scores and weights; the weights are one where uniform won.
         head: The trained head, for `score_rows`.
-        ground: The model at work; its student holds the retrained adapter, where one was asked for.
+        ground: The model at work.
         course: Where the first search ended, where that is finite.
         facts: For the report; see `trajweight.analysis.report.Learning`.
     """
@@ -124,11 +123,6 @@ def learn_weights(ground: Ground, *, on_step: Callable[[dict[str, float]], None]
     if ensemble.kind:
         facts["ensemble_kind"] = ensemble.kind
     facts["reliability"] = reliability(scores[material.synthetic])
-    if config.retrain.enabled:
-        with ground.stopwatch.stage("retraining"):
-            problem = problem_of(student, material, RETRAINED, whole_vocabulary=True)
-            made = retrain(problem, weights, config, dev=material.dev, progress=progress)
-            facts["retrained"] = made.as_facts()
     course = journal.searches[0].get("course")
     return Outcome(scored, trained, ground, course and Course(**course), facts)
 

@@ -15,7 +15,7 @@ from trajweight.config import COMPARE, LEARNED, ReturnsConfig
 from trajweight.embedded import DEFAULT_MODEL, HUB_ID
 from trajweight.errors import ConfigError, DivergenceError
 from trajweight.features import LOSSES
-from trajweight.ground import Ground
+from trajweight.ground import Ground, problem_of
 from trajweight.interruption import Interruption
 from trajweight.job import Job, settings_of, without_head
 from trajweight.journal import Journal
@@ -24,7 +24,7 @@ from trajweight.manifest import version_of
 from trajweight.preparing import material_of, require_synthetic, tokenise
 from trajweight.processes import joined
 from trajweight.progress import Progress
-from trajweight.retraining import card_of, save_adapter
+from trajweight.retraining import RETRAINED, card_of, retrain, save_adapter
 from trajweight.rivals import Compared, compare, weigh_by
 from trajweight.scorers import scorer
 from trajweight.tracking import tracker_of
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 _RIVALS: Final = {
     "uniform": "uniform weights",
     "returns": "returns alone",
-    "method": "another method",
 }
 
 
@@ -184,7 +183,7 @@ def score_with(
             returns = replace(ReturnsConfig(**head_config.get("returns", {})), objective="imitate")
             floor = head_config["shape"]["w_min"]
             if head_config["selected"] != "head":
-                rival = _RIVALS[head_config["selected"]]
+                rival = _RIVALS.get(head_config["selected"], head_config.get("method"))
                 why = f"in its own run this head did no better than {rival}"
                 job.weigh_without_head(why, returns, floor=floor)
                 return job.run
@@ -226,6 +225,8 @@ def _weigh(job: Job, interruption: Interruption) -> None:
         if not why:
             _learn(job, loaded, encoded, interruption)
             return
+    if job.config.method == COMPARE:
+        job.warn("no methods were compared, since nothing was learned to hold them against")
     job.weigh_without_head(why, job.config.returns, floor=job.config.outer.w_min)
 
 
@@ -286,10 +287,12 @@ def _learn(
     compared = compare(job, outcome) if job.config.method == COMPARE else None
     if compared is not None:
         outcome = _with_choice(job, outcome, compared, list(encoded))
-        job.run.save_head(tensors, {**config, "selected": outcome.facts["selected"]})
+        chosen = {key: outcome.facts[key] for key in ("selected", "method") if key in outcome.facts}
+        job.run.save_head(tensors, {**config, **chosen})
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
     if job.config.retrain.enabled:
+        outcome = _retrained(job, outcome)
         _save_adapter(job, outcome, loaded, material)
     if outcome.facts["selected"] in ("uniform", "returns"):
         rival = "uniform ones" if outcome.facts["selected"] == "uniform" else "those from returns"
@@ -323,6 +326,23 @@ def _tell_what_returns_leave(job: Job, material: Material) -> None:
             "what is learned on top, and a greater returns.beta or returns.keep_fraction in "
             "--config leaves more"
         )
+
+
+def _retrained(job: Job, outcome: Outcome) -> Outcome:
+    """Train the adapter that the user keeps with the weights that were taken in the end."""
+    ground = outcome.ground
+    with job.stopwatch.stage("retraining"):
+        problem = problem_of(ground.student, ground.material, RETRAINED, whole_vocabulary=True)
+        made = retrain(
+            problem,
+            outcome.scored.weights.float(),
+            job.config,
+            dev=ground.material.dev,
+            progress=job.progress,
+        )
+    facts = {**outcome.facts, "retrained": made.as_facts()}
+    job.facts |= facts
+    return replace(outcome, facts=facts)
 
 
 def _save_adapter(job: Job, outcome: Outcome, loaded: LoadedModel, material: Material) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from trajweight.config import LEARNED
 from trajweight.contest import contest
-from trajweight.errors import ConfigError
+from trajweight.errors import ConfigError, TrajweightError
 from trajweight.ground import Ground
 from trajweight.preparing import material_of, require_synthetic, tokenise
 from trajweight.scorers import names, scorer
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from trajweight.job import Job
     from trajweight.learning import Outcome
-    from trajweight.scorers.scorer import Scored
 
     Floats = NDArray[np.float64]
 
@@ -78,7 +77,13 @@ def _model_at_work(job: Job) -> tuple[dict[str, int], Callable[[], Ground]]:
     config = job.config
     material = material_of(job, encoded, config.returns, floor=config.outer.w_min)
     ground = partial(
-        Ground.of, loaded, material, config, progress=job.progress, stopwatch=job.stopwatch
+        Ground.of,
+        loaded,
+        material,
+        config,
+        progress=job.progress,
+        stopwatch=job.stopwatch,
+        processes=job.processes,
     )
     return {name: len(row.input_ids) for name, row in encoded.items()}, cache(ground)
 
@@ -145,12 +150,11 @@ def compare(job: Job, outcome: Outcome, methods: Sequence[str] = ()) -> Compared
         told[name] = {"needs": method.needs, "sentence": method.sentence}
         began = time.perf_counter()
         try:
-            found: Scored = method.score(pool)
-        except ConfigError as error:
-            told[name]["why_not"] = error.message
-        else:
+            found = method.score(pool)
             weights[name] = weights_of(found, target_ess=target)
             scores[name] = found.scores
+        except TrajweightError as error:  # one rival that fails must not cost the search
+            told[name]["why_not"] = error.message
         told[name]["seconds"] = time.perf_counter() - began
         progress.advance()
     progress.finish()

@@ -6,7 +6,7 @@ slips are not planted, so nobody chose how they look.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from trajweight.bench.episodes import Episode, Planted
 from trajweight.bench.finetuning import FineTuning, fine_tuned
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from trajweight.models import LoadedModel
     from trajweight.progress import Progress
 
-#: The kind and the source of these rows.
-GENERATED: Final = "generated"
+#: The kinds of these rows: those that reached the goal, and those that did not.
+GENERATED, FAILED = "generated", "generated-failed"
 
 
 def generated(
@@ -73,7 +73,7 @@ def generated(
 def _planted(number: int, episode: Episode) -> Planted:
     return Planted(
         traj_id=f"{GENERATED}-{episode.environment}-{number:05d}",
-        kind=GENERATED,
+        kind=GENERATED if episode.succeeded else FAILED,
         origin="synthetic",
         is_good=episode.succeeded,
         reward=episode.score,

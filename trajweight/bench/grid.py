@@ -7,11 +7,13 @@ case. So every curve is there, and a night is enough.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from trajweight import __version__
 from trajweight.bench.base_model import Recipe
 from trajweight.bench.environments import ENVIRONMENTS
 from trajweight.bench.playing import DECODINGS
@@ -19,11 +21,11 @@ from trajweight.bench.results import Planned
 from trajweight.bench.results_cells import Setting
 from trajweight.config import LEARNED, RunConfig
 from trajweight.errors import ConfigError
-from trajweight.jsontext import encode
+from trajweight.jsontext import encode, encode_utf8
 from trajweight.scorers import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 #: Of the file.
@@ -32,7 +34,16 @@ VERSION: Final = 1
 SMALL: Final = "small"
 #: Ways to weigh that know what no user does, or that are no weights at all.
 REAL_ONLY, ORACLE, PERMUTED, MATCHED = "real-only", "oracle", "permuted", "uniform-matched"
-CONTROLS: Final = (REAL_ONLY, ORACLE, PERMUTED, MATCHED)
+#: Learned weights as the head says them, whether or not dev preferred uniform ones.
+UNGATED: Final = "learned-ungated"
+CONTROLS: Final = (REAL_ONLY, ORACLE, PERMUTED, MATCHED, UNGATED)
+#: Sections that an ablation may change: those of the search alone.
+_ABLATED: Final = ("inner", "outer", "estimator")
+#: What may grow without changing the cells that are finished.
+_AXES: Final = (
+    *("name", "environments", "noises", "validations", "seeds", "methods", "ablations"),
+    *("usual_noise", "usual_validation"),
+)
 #: Where our grids are, and how their files begin.
 _BUILT_IN, _PREFIX = "trajweight.bench", "grid_"
 
@@ -106,6 +117,9 @@ class Grid:
             raise ConfigError(message, hint="Add learned to methods.")
         for changed in ({}, *self.ablations.values()):
             self.settings(changed)
+            if fixed := [path for path in changed if path.partition(".")[0] not in _ABLATED]:
+                message = f"grid {self.name}: an ablation changes {fixed[0]}, which all cells share"
+                raise ConfigError(message, hint=f"Ablations are of {', '.join(_ABLATED)}.")
         if strange := sorted(set(self.recipe) - {each.name for each in fields(Recipe)}):
             message = f"grid {self.name}: recipe has {strange[0]!r}, which a model has not"
             raise ConfigError(message)
@@ -154,10 +168,24 @@ class Grid:
             sections.setdefault(section, {})[key] = value
         return RunConfig.of(sections)
 
-    def cells(self) -> Iterator[Planned]:
-        """Every cell, seed by seed, so that a grid that is cut short has all settings once."""
+    def setup(self) -> str:
+        """Tells cells that may be compared from others: a hash of what all of them share."""
+        shared = {name: value for name, value in asdict(self).items() if name not in _AXES}
+        if self.model == SMALL:  # which has read the games of all its environments
+            shared["environments"] = self.environments
+        text = encode_utf8({**shared, "tool": __version__}, sort_keys=True)
+        return hashlib.sha256(text).hexdigest()[:16]
+
+    def cells(self, only: Sequence[str] = ()) -> Iterator[Planned]:
+        """Every cell, seed by seed, so that a grid that is cut short has all settings once.
+
+        Args:
+            only: Environments; all by default.
+        """
         for seed in range(self.seeds):
             for setting in self.settings_of_pools():
+                if only and setting.environment not in only:
+                    continue
                 for method in self.methods:
                     yield Planned(self.model, setting, seed, method)
                 if setting[1:] == (self.usual_noise, self.usual_validation):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from filelock import FileLock
 
 from trajweight.bench.results import Planned
 from trajweight.bench.results_cells import VERSION, read_cells
+from trajweight.errors import ConfigError
 from trajweight.files import json_line
 from trajweight.jsontext import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
+
+#: Why cells were left out, a line each.
+LEFT_OUT: Final = "left-out.jsonl"
 
 
 class Ledger:
@@ -23,30 +29,35 @@ class Ledger:
         done: The cells in it.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        """Read what is finished; half a line at the end, of a run that was cut off, is taken away.
+    def __init__(self, path: Path, setup: str) -> None:
+        """Read what is finished.
+
+        Half a line at the end, of a run that was cut off, is taken away.
 
         Args:
             path: The file; it need not be there.
-            warn: Told of half a line.
+            setup: Of the grid, see `Grid.setup`.
 
         Raises:
             DataError: If another line cannot be read.
+            ConfigError: If a cell was run with another setup.
         """
-        self.path = path
+        self.path, self.setup = path, setup
         self.done: set[Planned] = set()
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return
-        with path.open("r+b") as stream:
-            text = stream.read()
-            whole = text.rfind(b"\n") + 1
-            if whole < len(text):
-                warn(f"{path}: half a line at the end was taken away; its cell is run again")
-                stream.truncate(whole)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            _cut_half_a_line(path)
+            cells = read_cells(path) if path.exists() else []
+        others = {str(cell.at("setup")) for cell in cells} - {setup}
+        if others:
+            message = (
+                f"{path}: holds cells of another setup ({', '.join(sorted(others))}; this grid's "
+                f"is {setup}): other sizes or settings, another model, or another trajweight"
+            )
+            raise ConfigError(message, hint="Give another --out.")
         self.done = {
             Planned(cell.model, cell.setting, cell.seed, cell.method, cell.ablation)
-            for cell in read_cells(path)
+            for cell in cells
         }
 
     def add(self, cell: Planned, facts: Mapping[str, Any]) -> None:
@@ -58,10 +69,27 @@ class Ledger:
             "seed": cell.seed,
             "method": cell.method,
             "ablation": decode(cell.ablation.encode()),
+            "setup": self.setup,
             **facts,
         }
-        with self.path.open("ab") as stream:
+        with self._alone(), self.path.open("ab") as stream:
             stream.write(json_line(line))
             stream.flush()
             os.fsync(stream.fileno())
         self.done.add(cell)
+
+    def leave_out(self, cell: Planned, why: str) -> None:
+        """Write why a cell could not be run, beside the finished ones."""
+        line = {"method": cell.method, "seed": cell.seed, **cell.setting._asdict(), "why": why}
+        with self._alone(), self.path.with_name(LEFT_OUT).open("ab") as stream:
+            stream.write(json_line(line))
+
+    def _alone(self) -> FileLock:
+        """Other processes wait that work in the same folder."""
+        return FileLock(self.path.with_suffix(".lock"))
+
+
+def _cut_half_a_line(path: Path) -> None:
+    if path.exists():
+        with path.open("r+b") as stream:
+            stream.truncate(stream.read().rfind(b"\n") + 1)

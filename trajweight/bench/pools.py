@@ -1,8 +1,9 @@
 """Pools of real and synthetic rows mixed by a plan, with the truth of every row.
 
-Real rows are experts on tasks of the dev fold, a task a row; synthetic rows are of the train fold.
-The test fold is left to the roll-outs. Within a seed, pools that differ in their noise have the
-same real rows, and of two sizes of validation the smaller holds the first rows of the larger.
+Real rows are experts on tasks of the dev fold, a task a row, and those that judge at the end on
+tasks of the test fold, where the roll-outs are too; synthetic rows are of the train fold.
+Within a seed, pools that differ in their noise have the same real rows, and of two sizes of
+validation the smaller holds the first rows of the larger.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from trajweight.bench.environment import Environment
+    from trajweight.bench.environment import Environment, Fold
 
 #: Of real rows.
 EXPERT_KIND: Final = "expert"
+#: Synthetic rows of a task, about.
+_ROWS_A_TASK: Final = 4
 #: Makers of synthetic rows, and the share of a kind's rows that its own maker has for sure.
 _MAKERS: Final = 5
 _LOYALTY: Final = 0.5
@@ -83,6 +86,11 @@ class PoolPlan:
     def n_noise(self) -> int:
         """Synthetic rows that are not of a good kind."""
         return round(self.noise * self.n_synthetic)
+
+    @property
+    def n_shared_tasks(self) -> int:
+        """Tasks that all kinds try first."""
+        return max(1, self.n_synthetic // _ROWS_A_TASK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +208,19 @@ def _real_rows(
         "real_train": plan.n_real_train,
         "validation": plan.n_validation,
     }
-    made = _made(KINDS["good"], stage, _tasks(stage, "dev", plan), plan, seen)
+    made = {
+        fold: _made(KINDS["good"], stage, _tasks(stage, fold, plan), plan, seen)
+        for fold in ("dev", "test")
+    }
     rows = {
-        name: [replace(row, kind=EXPERT_KIND, origin="real") for row in islice(made, n)]
+        name: [
+            replace(row, kind=EXPERT_KIND, origin="real")
+            for row in islice(made["test" if name == "test" else "dev"], n)
+        ]
         for name, n in wanted.items()
     }
     notes = [
-        f"{name}: {len(rows[name])} of {n} rows; the dev fold has no more tasks that the expert "
+        f"{name}: {len(rows[name])} of {n} rows; the fold has no more tasks that the expert "
         f"solves in its own way."
         for name, n in wanted.items()
         if len(rows[name]) < n
@@ -225,11 +239,13 @@ def _sources(
     """Streams of rows of one side, by kind."""
     found: dict[str, Iterator[Planted]] = {}
     tasks = _tasks(stage, "train", plan)
+    # Several kinds try each task, as several agents would: only inside a task do returns compare.
+    shared, others = tasks[: plan.n_shared_tasks], tasks[plan.n_shared_tasks :]
     for place, (name, kind) in enumerate(KINDS.items()):
         if (kind.is_good is True) == good and name in (plan.kinds or KINDS):
-            # Kinds begin at different tasks, so that few tasks serve several.
-            start = place * len(tasks) // len(KINDS)
-            found[name] = _made(kind, stage, [*tasks[start:], *tasks[:start]], plan, seen)
+            start = place * len(shared) // len(KINDS)
+            order = [*shared[start:], *shared[:start], *others]
+            found[name] = _made(kind, stage, order, plan, seen)
     extra: dict[str, list[Planted]] = {}
     for row in generated:
         if (row.is_good is True) == good:
@@ -337,7 +353,7 @@ def _maker(row: Planted, plan: PoolPlan) -> str:
     return f"maker-{at_home if rng.random() < _LOYALTY else rng.randrange(_MAKERS)}"
 
 
-def _tasks(stage: Stage, fold: Literal["train", "dev"], plan: PoolPlan) -> list[str]:
+def _tasks(stage: Stage, fold: Fold, plan: PoolPlan) -> list[str]:
     tasks = stage.environment.tasks(fold)
     return Random(f"{plan.seed}/{stage.environment.name}/{fold}").sample(tasks, len(tasks))
 

@@ -114,6 +114,7 @@ class Methods:
 
     Attributes:
         learned: The method in question.
+        ungated: As the head says, also where dev preferred uniform weights; its ranking is judged.
         uniform: All rows alike.
         permuted: Learned weights dealt to other rows: as concentrated, but on nobody in particular.
         oracle: Knows the truth.
@@ -122,6 +123,7 @@ class Methods:
     """
 
     learned: str
+    ungated: str
     uniform: str
     permuted: str
     oracle: str

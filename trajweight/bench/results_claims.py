@@ -116,7 +116,7 @@ def _control(facts: ModelFacts, metric: Metric) -> str:
 def goal(facts: ModelFacts) -> str:
     """Whether the goal on AUROC is met."""
     claims = facts.claims
-    found = facts.level(claims.methods.learned, AUROC)
+    found = facts.level(facts.ranking, AUROC)
     few = f", from {counted(len(facts.seeds), 'seed')} only"
     if found is None:
         return "AUROC: learned weights have none here."

@@ -108,8 +108,14 @@ class ModelFacts:
     def label_free(self) -> tuple[str, ...]:
         """Baselines that look at no return and no truth, but for uniform and permuted."""
         parts = self.claims.methods
-        others = {parts.learned, parts.uniform, parts.permuted, parts.oracle}
+        others = {parts.learned, parts.ungated, parts.uniform, parts.permuted, parts.oracle}
         return tuple(name for name in self.methods if name not in others | set(parts.reads_returns))
+
+    @property
+    def ranking(self) -> str:
+        """Whose AUROC speaks for the head: uniform weights that dev chose rank nothing."""
+        parts = self.claims.methods
+        return parts.ungated if parts.ungated in self.methods else parts.learned
 
     @cached_property
     def baselines(self) -> tuple[str, ...]:
@@ -217,7 +223,7 @@ class ModelFacts:
             gaps = {}
             for name in self.claims.methods.cheap:
                 pairs = paired(
-                    self.runs(self.claims.methods.learned, AUROC, where=setting.__eq__),
+                    self.runs(self.ranking, AUROC, where=setting.__eq__),
                     self.runs(name, AUROC, where=setting.__eq__),
                 )
                 if pairs.settings:

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trajweight.bench.base_model import Recipe, small_model
 from trajweight.bench.environments import ENVIRONMENTS
@@ -15,10 +15,12 @@ from trajweight.bench.generated import generated
 from trajweight.bench.grid import SMALL
 from trajweight.bench.policies import expert, play
 from trajweight.bench.trial import Trial
-from trajweight.errors import ConfigError, DivergenceError
+from trajweight.errors import MissingError, TrajweightError
 from trajweight.models import load_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from trajweight.bench.episodes import Planted
     from trajweight.bench.grid import Grid
     from trajweight.bench.ledger import Ledger
@@ -30,13 +32,16 @@ if TYPE_CHECKING:
 _SHOWN, _PLAYED = 12, 60
 
 
-def run_grid(grid: Grid, ledger: Ledger, progress: Progress) -> list[str]:
+def run_grid(grid: Grid, ledger: Ledger, progress: Progress, only: Sequence[str] = ()) -> list[str]:
     """Run every cell of a grid that the ledger lacks.
+
+    A pool or a cell that fails costs itself only: why is told, and written beside the cells.
 
     Args:
         grid: The plan.
         ledger: Gets every cell as soon as it is finished.
         progress: Told of everything.
+        only: Environments; all by default.
 
     Returns:
         Why cells were left out, in sentences.
@@ -45,35 +50,45 @@ def run_grid(grid: Grid, ledger: Ledger, progress: Progress) -> list[str]:
         MissingError: If a package, Java or the model is missing.
     """
     left_out: list[str] = []
-    missing = [cell for cell in grid.cells() if cell not in ledger.done]
+    missing = [cell for cell in grid.cells(only) if cell not in ledger.done]
     if not missing:
         return left_out
     model = _model_of(grid, progress)
-    for (seed, setting), cells in groupby(missing, key=lambda cell: (cell.seed, cell.setting)):
-        progress.say(f"seed {seed}: {setting}")
-        with TemporaryDirectory(prefix="trajweight-bench-") as folder:
-            rows = _generated(grid, setting, seed, model, progress)
-            trial = Trial(grid, setting, seed, model, Path(folder), progress, rows)
-            for cell in cells:
-                _run(trial, cell, ledger, left_out, progress)
-    return left_out
 
-
-def _run(
-    trial: Trial, cell: Planned, ledger: Ledger, left_out: list[str], progress: Progress
-) -> None:
-    """Run one cell; one that cannot be run is told and left out."""
-    try:
-        facts = trial.cell(cell)
-    except (ConfigError, DivergenceError) as error:
+    def leave_out(cell: Planned, error: TrajweightError) -> None:
+        if isinstance(error, MissingError):
+            raise error
         why = f"{cell.method}, seed {cell.seed}, {cell.setting}: {error.message}"
         left_out.append(why)
         progress.warn(why)
-        return
-    ledger.add(cell, facts)
-    told = facts["weights"] or {}
-    area = told.get("auroc")
-    progress.say(
+        ledger.leave_out(cell, error.message)
+
+    for (seed, setting), group in groupby(missing, key=lambda cell: (cell.seed, cell.setting)):
+        cells = list(group)
+        progress.say(f"seed {seed}: {setting}")
+        with TemporaryDirectory(prefix="trajweight-bench-") as folder:
+            try:
+                rows = _generated(grid, setting, seed, model, progress)
+                trial = Trial(grid, setting, seed, model, Path(folder), progress, rows)
+            except TrajweightError as error:
+                for cell in cells:
+                    leave_out(cell, error)
+                continue
+            for cell in cells:
+                try:
+                    facts = trial.cell(cell)
+                except TrajweightError as error:
+                    leave_out(cell, error)
+                else:
+                    ledger.add(cell, facts)
+                    progress.say(_told(cell, facts))
+    return left_out
+
+
+def _told(cell: Planned, facts: Mapping[str, Any]) -> str:
+    """A finished cell in a line."""
+    area = (facts["weights"] or {}).get("auroc")
+    return (
         f"{cell.method}{'' if cell.ablation == '{}' else ' ' + cell.ablation}: test NLL "
         f"{facts['nll']['test']:.4f}"
         + "".join(f", {name} return {each['return']:.2f}" for name, each in facts["play"].items())

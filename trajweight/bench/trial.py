@@ -6,6 +6,7 @@ the same batches. Only the weights differ.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -15,19 +16,28 @@ import polars as pl
 import torch
 
 from trajweight.bench.environments import ENVIRONMENTS
-from trajweight.bench.grid import MATCHED, ORACLE, PERMUTED, REAL_ONLY, Grid, ablation_key
+from trajweight.bench.grid import (
+    MATCHED,
+    ORACLE,
+    PERMUTED,
+    REAL_ONLY,
+    UNGATED,
+    Grid,
+    ablation_key,
+)
 from trajweight.bench.outcomes import outcome_of_weights
 from trajweight.bench.peak import peak_of
 from trajweight.bench.playing import DECODINGS, play
 from trajweight.bench.pools import PoolPlan, build_pool, write_pool
 from trajweight.config import LEARNED
 from trajweight.dial import mean_one
+from trajweight.errors import ConfigError, TrajweightError
 from trajweight.features import adapter_tensors, set_adapter
 from trajweight.ground import Ground, problem_of
 from trajweight.job import Job
 from trajweight.learning import Outcome, learn_weights
 from trajweight.preparing import material_of, tokenise
-from trajweight.retraining import RETRAINED, retrain
+from trajweight.retraining import RETRAINED, Retrained, retrain
 from trajweight.rivals import pool_of
 from trajweight.scorers import scorer
 from trajweight.scorers.scorer import weights_of
@@ -39,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from trajweight.bench.environment import Environment
     from trajweight.bench.episodes import Episode, Planted
@@ -74,10 +85,12 @@ class Weighed:
 
     Attributes:
         weights: Of the synthetic rows, mean one; None where none of them is trained on.
+        seconds: To find them, with what is made once for several methods.
         facts: Of the finished cell, where it has more to tell.
     """
 
     weights: Floats | None
+    seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -117,6 +130,9 @@ class Trial:
         progress.start("playing the pool")
         self.pool = build_pool(plan, ENVIRONMENTS, generated)
         progress.finish()
+        if len(self.pool.validation) < setting.n_validation:
+            message = f"{setting}: {' '.join(self.pool.notes)}"
+            raise ConfigError(message, hint="Ask for fewer validation trajectories.")
         self.environment: Environment = ENVIRONMENTS[setting.environment]()
         written = write_pool(self.pool, folder)
         config = grid.settings({})
@@ -136,17 +152,21 @@ class Trial:
         returns, floor = self.config.returns, self.config.outer.w_min
         material = material_of(self.job, encoded, returns, floor=floor)
         self.tokenizer = loaded.tokenizer
+        stopwatch = Stopwatch()
         self.ground = Ground.of(
-            loaded, material, self.config, progress=progress, stopwatch=Stopwatch()
+            loaded, material, self.config, progress=progress, stopwatch=stopwatch
         )
+        # Made before any method asks, so that none is charged for all, or goes free.
+        self.ground.begin()
+        self._shared_seconds = _shared_seconds(stopwatch)
         names = list(encoded)
         truth = {row.traj_id: row for row in self.pool.synthetic}
         self.planted = [truth[names[place]] for place in material.synthetic]
         splits = dict(self.job.table.select("traj_id", "split").iter_rows())
         self.test = [place for place, name in enumerate(names) if splits[name] == "test"]
         self.problem = problem_of(self.ground.student, material, RETRAINED, whole_vocabulary=True)
-        self._untrained = adapter_tensors(self.problem.linears)
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, Outcome | TrajweightError] = {}
+        self._search_seconds: dict[str, float] = {}
 
     def _split(self) -> None:
         """Every row its split, as the pool was planned."""
@@ -168,10 +188,12 @@ class Trial:
             DivergenceError: If a training leaves the finite numbers.
         """
         with peak_of(self.ground.student.backbone.device) as peak:
-            began = time.perf_counter()
             weighed = self._weighed(cell)
-            scored = time.perf_counter()
-            epochs = self._train(weighed.weights, matched=cell.method == MATCHED)
+            began = time.perf_counter()
+            if cell.method == MATCHED:
+                epochs = self._train_longer()
+            else:
+                epochs = self._train(weighed.weights).epochs
             trained = time.perf_counter()
             loss = float(self.problem.evaluate(self.test).mean())
             played = self._play()
@@ -180,8 +202,8 @@ class Trial:
             "nll": {"test": loss},
             "play": played,
             "seconds": {
-                "scoring": scored - began,
-                "training": trained - scored,
+                "scoring": weighed.seconds,
+                "training": trained - began,
                 "playing": time.perf_counter() - trained,
             },
             "peak_bytes": peak.bytes,
@@ -199,68 +221,99 @@ class Trial:
             head = self._held_against_truth(outcome.scored.learned.double().numpy())
             facts = {"selected": outcome.facts["selected"], "head": head}
             facts |= {key: outcome.facts.get(key) for key in _TOLD}
-            return Weighed(outcome.scored.weights.double().numpy(), facts)
+            weights = outcome.scored.weights.double().numpy()
+            return Weighed(weights, self._search_seconds[cell.ablation], facts)
+        if method == UNGATED:
+            weights = self._learned(PLAIN).scored.learned.double().numpy()
+            return Weighed(weights, self._search_seconds[PLAIN])
         if method == PERMUTED:
             order = np.random.default_rng([self.seed, _DEALING]).permutation(n)
-            return Weighed(self._learned("{}").scored.weights.double().numpy()[order])
+            weights = self._learned(PLAIN).scored.weights.double().numpy()[order]
+            return Weighed(weights, self._search_seconds[PLAIN])
         if method == ORACLE:
             known_bad = np.array([row.is_good is False for row in self.planted])
             return Weighed(mean_one(1.0 - known_bad))
         if method == REAL_ONLY:
             return Weighed(None)
         if method == MATCHED:
+            self._learned(PLAIN)
             return Weighed(np.ones(n))
-        found = scorer(method).score(pool_of(self.job, lambda: self.ground))
-        return Weighed(weights_of(found, target_ess=self.config.outer.target_ess))
+        began = time.perf_counter()
+        chosen = scorer(method)
+        found = chosen.score(pool_of(self.job, lambda: self.ground))
+        weights = weights_of(found, target_ess=self.config.outer.target_ess)
+        seconds = time.perf_counter() - began + self._shared_seconds[chosen.needs]
+        return Weighed(weights, seconds)
 
     def _learned(self, ablation: str) -> Outcome:
-        """Weights learned with the settings of an ablation; searched for once."""
+        """Weights learned with the settings of an ablation; searched for once, even in vain."""
         if ablation not in self._outcomes:
             changes = {ablation_key(each): each for each in self.grid.ablations.values()}
             changed = self.grid.settings(changes.get(ablation, {}))
             config = replace(
                 changed, data=self.config.data, model=self.config.model, seed=self.seed
             )
-            # The plain search leaves its warm-up to the scorers that begin with one.
-            ground = self.ground.again(config) if ablation != PLAIN else self.ground
-            self._outcomes[ablation] = learn_weights(ground, on_step=lambda _: None)
-        return self._outcomes[ablation]
+            # An ablation warms up by its own settings.
+            ground = self.ground if ablation == PLAIN else self.ground.again(config)
+            began = time.perf_counter()
+            try:
+                self._outcomes[ablation] = learn_weights(ground, on_step=lambda _: None)
+            except TrajweightError as error:
+                self._outcomes[ablation] = error
+            shared = self._shared_seconds["training" if ablation == PLAIN else "model"]
+            self._search_seconds[ablation] = time.perf_counter() - began + shared
+        found = self._outcomes[ablation]
+        if isinstance(found, TrajweightError):
+            raise found
+        return found
 
-    def _train(self, weights: Floats | None, *, matched: bool) -> float:
-        """Train the policy from the base with these weights; gives the passes over the rows.
+    def _train(self, weights: Floats | None, *, times: float = 1.0) -> Retrained:
+        """Train the policy from the base with these weights.
 
         All methods make the same steps, on the same batches where they train on the same rows;
-        real rows alone are gone through more often. ``matched`` adds the passes that the search of
-        learned weights took.
+        real rows alone are gone through more often.
+
+        Args:
+            weights: Of the synthetic rows; None to train on real rows alone. Shape (n,).
+            times: As many steps as usual.
         """
         problem, config = self.problem, self.config
-        set_adapter(problem.linears, self._untrained)
+        # The adapter of the warm-up before any training, whose values hang on the seed.
+        set_adapter(problem.linears, self.ground.untrained)
         everything = len(problem.training)
         if weights is None:
             problem = replace(problem, left_out=frozenset(problem.synthetic))
             weights = np.ones(len(self.planted))
-        epochs = config.retrain.epochs * everything / max(len(problem.training), 1)
-        if matched:
-            epochs += self._rows_of_search() / everything
-        settings = replace(config, retrain=replace(config.retrain, epochs=epochs))
-        retrain(
+        epochs = times * config.retrain.epochs * everything / max(len(problem.training), 1)
+        return retrain(
             problem,
             torch.from_numpy(weights).float(),
-            settings,
+            replace(config, retrain=replace(config.retrain, epochs=epochs)),
             dev=self.ground.material.dev,
             progress=self.progress,
         )
-        return epochs
 
-    def _rows_of_search(self) -> float:
-        """Rows that passed forward and backward while weights were learned, in all."""
-        config, facts = self.config, self._learned(PLAIN).facts
-        inner, estimator = config.inner, config.estimator
-        outer_rows = min(estimator.batch_size, len(self.ground.material.validation))
-        batch = 2 * inner.batch_size
-        steps = facts["outer_steps"] * estimator.every
-        warm_up = inner.real_steps * inner.batch_size + inner.warmup_steps * batch
-        return float(warm_up + steps * batch + facts["outer_steps"] * outer_rows)
+    def _train_longer(self) -> float:
+        """Uniform weights with the time of the search to spend on training; gives the epochs.
+
+        Trained once as usual, then for twice, four times ... as many steps while the time lasts;
+        dev chooses, as it does for learned weights.
+        """
+        uniform = np.ones(len(self.planted))
+        left = self._search_seconds[PLAIN]
+        times, best, epochs = 1.0, math.inf, 0.0
+        kept: list[Tensor] = []
+        while True:
+            began = time.perf_counter()
+            made = self._train(uniform, times=times)
+            took = time.perf_counter() - began
+            if made.loss < best:
+                best, epochs, kept = made.loss, made.epochs, adapter_tensors(self.problem.linears)
+            left -= took if times > 1 else 0.0  # the first is what every method has
+            times *= 2
+            if 2 * took > left:
+                set_adapter(self.problem.linears, kept)
+                return epochs
 
     def _play(self) -> dict[str, Any]:
         """Returns and successes of the trained policy on tasks that nothing was made of."""
@@ -306,6 +359,13 @@ class Trial:
         means = means.group_by("kind", maintain_order=True).agg(pl.col("weight").mean())
         judged["mean_by_kind"] = dict(sorted(means.iter_rows()))
         return judged
+
+
+def _shared_seconds(stopwatch: Stopwatch) -> dict[str, float]:
+    """By what a method needs, the seconds of what is made once for several."""
+    frozen = stopwatch.seconds["frozen model"]
+    warm_up = stopwatch.seconds["warm-up"] + stopwatch.seconds["features"]
+    return {"rows": 0.0, "model": frozen, "training": frozen + warm_up}
 
 
 def _summary(episodes: Sequence[Episode]) -> dict[str, Any]:

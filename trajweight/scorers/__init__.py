@@ -51,6 +51,8 @@ _OURS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
 #: Every name of ours.
 SCORERS: Final[tuple[str, ...]] = tuple(_OURS)
 _ENTRY_POINTS: Final = "trajweight.scorers"
+#: Names that mean something else to ``--method`` or in a table of methods.
+_RESERVED: Final = ("learned", "compare", "list", "returns")
 
 
 def names() -> list[str]:
@@ -84,7 +86,7 @@ def scorer(name: str) -> Scorer:
 def _theirs() -> dict[str, EntryPoint]:
     """The entry points of other packages, by name."""
     found = {point.name: point for point in entry_points(group=_ENTRY_POINTS)}
-    if taken := sorted(set(found) & set(SCORERS)):
+    if taken := sorted(set(found) & {*SCORERS, *_RESERVED}):
         message = f"another package names a scorer {taken[0]!r}, as one of ours is called"
         raise ConfigError(message, hint=f"Rename or remove {found[taken[0]].value}.")
     return found
