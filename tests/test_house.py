@@ -237,4 +237,6 @@ def test_the_wheel_puts_only_trajweight_into_site_packages(tmp_path: Path) -> No
     built = {name.removesuffix(".py").removesuffix("/__init__") for name in names}
     page = {f"trajweight/analysis/page.{kind}" for kind in ("html", "css", "js")}
     schema = {"trajweight/analysis/report.schema.json"}
-    assert built == expected | {"trajweight/py.typed"} | page | schema
+    grids = {f"trajweight/bench/{path.name}" for path in (ROOT / "trajweight/bench").glob("*.toml")}
+    assert len(grids) > 1
+    assert built == expected | {"trajweight/py.typed"} | page | schema | grids

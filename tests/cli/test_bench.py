@@ -58,7 +58,7 @@ def test_a_plan_needs_no_model_and_writes_nothing_but_its_folder(tmp_path: Path)
 def test_what_is_not_there_is_refused_with_what_is(tmp_path: Path) -> None:
     for options, named in (
         (("--grid", "enormous"), "small"),
-        (("--only", "chess"), "textarena-guess"),
+        (("--only", "chess"), "babyai-goto"),
         (("--grid", str(tmp_path / "none.toml")), "none"),
     ):
         said = call("bench", *options, "--out", tmp_path / "out", "--plan")

@@ -102,7 +102,8 @@ def test_generated_rows_tell_whether_the_goal_was_reached(loaded):
             game.act(action_of(reply) or reply)
         assert row.is_good == game.succeeded
         assert row.reward == game.score
-        assert (row.kind, row.origin) == ("generated", "synthetic")
+        kind = "generated" if row.is_good else "generated-failed"
+        assert (row.kind, row.origin) == (kind, "synthetic")
     assert len({row.traj_id for row in rows}) == len(rows)
 
 

@@ -233,8 +233,8 @@ def test_a_fold_with_too_few_tasks_is_told_and_validation_is_what_is_short() -> 
     pool = pool_of(n_validation=500)
 
     assert [len(getattr(pool, part)) for part in ("real_train", "dev", "test")] == [6, 5, 7]
-    assert len(pool.validation) == 80 - 18
-    assert any(note.startswith("validation: 62 of 500 rows") for note in pool.notes)
+    assert len(pool.validation) == 80 - 11
+    assert any(note.startswith("validation: 69 of 500 rows") for note in pool.notes)
 
 
 @pytest.mark.parametrize(
