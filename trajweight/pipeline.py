@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import torch
@@ -287,7 +287,9 @@ def _learn(
     compared = compare(job, outcome) if job.config.method == COMPARE else None
     if compared is not None:
         outcome = _with_choice(job, outcome, compared, list(encoded))
-        chosen = {key: outcome.facts[key] for key in ("selected", "method") if key in outcome.facts}
+        chosen: dict[str, Any] = {
+            key: outcome.facts[key] for key in ("selected", "method") if key in outcome.facts
+        }
         job.run.save_head(tensors, {**config, **chosen})
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts

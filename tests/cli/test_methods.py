@@ -157,3 +157,81 @@ def test_scores_of_the_table_are_those_of_the_scorer(data: Path, tmp_path: Path)
     assert weights(run)["weight"].to_list() == pytest.approx(
         weights_of(scored, target_ess=target).tolist()
     )
+
+
+@pytest.fixture
+def won_by_a_rival(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of compare in which dev is made to choose ``shorter``."""
+    from trajweight import rivals
+
+    monkeypatch.setattr(rivals, "_chosen", lambda *_: "shorter")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(QUICK)
+    options = ("--config", settings, "--method", "compare", "--retrain")
+    said = call("score", data, *options, "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    return tmp_path / "run"
+
+
+def test_what_a_rival_won_is_reported_explained_exported_and_not_learned_from(
+    won_by_a_rival: Path, data: Path, tmp_path: Path
+) -> None:
+    run = won_by_a_rival
+    methods = pl.read_parquet(run / "methods.parquet")
+    told = json.loads(call("report", run, "--json").out)["report"]
+    why = json.loads(call("explain", run, methods["traj_id"][0], "--json").out)
+    applied = call("score", data, "--run", run, "--out", tmp_path / "applied")
+    sent = call("export-weights", run, "--out", tmp_path / "train.jsonl")
+    same = call("diff", run, run, "--json")
+
+    assert weights(run)["weight"].to_list() == pytest.approx(methods["shorter"].to_list())
+    assert told["learning"]["selected"] == "method"
+    assert "shorter" in told["headline"]
+    assert "shorter" in json.dumps(why)
+    assert "no better than shorter" in applied.err
+    assert weights(tmp_path / "applied")["weight"].to_list() == [1.0] * 14
+    assert sent.code == same.code == 0
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert sum("weight" in row for row in rows) == len(rows) > 14
+
+
+def test_a_run_by_a_method_is_explained_without_a_head(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    call("score", data, "--method", "dsir", "--out", run)
+    why = call("explain", run, weights(run)["traj_id"][0])
+
+    assert why.code == 0, why.err
+    assert "dsir" in why.out
+    assert call("report", run, "--out", tmp_path / "page.html").code == 0
+    assert call("score", data, "--run", run, "--out", tmp_path / "applied").code == 3
+
+
+def test_one_rival_that_fails_costs_itself_only(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trajweight.errors import DivergenceError
+    from trajweight.scorers.dsir import Dsir
+
+    def fails(*_: object) -> None:
+        raise DivergenceError("left the finite numbers", rows=[0])
+
+    monkeypatch.setattr(Dsir, "score", fails)
+    settings = tmp_path / "settings.toml"
+    settings.write_text(QUICK)
+    options = ("--config", settings, "--method", "compare", "--out", tmp_path / "run", "--json")
+    said = call("score", data, *options)
+
+    assert said.code == 0, said.err
+    rows = json.loads(said.out)["report"]["learning"]["methods"]
+    told = {row["method"]: row for row in rows}
+    assert told["dsir"]["why_not"] == "left the finite numbers"
+    assert told["shorter"]["loss"] > 0
+
+
+def test_train_bilevel_learns_or_says_that_it_was_told_not_to(data: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('method = "dsir"\n' + QUICK)
+    said = call("train-bilevel", data, "--config", settings, "--out", tmp_path / "run")
+
+    assert said.code == 2
+    assert "score --method dsir" in said.err

@@ -244,8 +244,8 @@ def _sources(
     for place, (name, kind) in enumerate(KINDS.items()):
         if (kind.is_good is True) == good and name in (plan.kinds or KINDS):
             start = place * len(shared) // len(KINDS)
-            order = [*shared[start:], *shared[:start], *others]
-            found[name] = _made(kind, stage, order, plan, seen)
+            turned = [*shared[start:], *shared[:start], *others]
+            found[name] = _made(kind, stage, turned, plan, seen)
     extra: dict[str, list[Planted]] = {}
     for row in generated:
         if (row.is_good is True) == good:
