@@ -213,7 +213,8 @@ def test_one_rival_that_fails_costs_itself_only(
     from trajweight.scorers.dsir import Dsir
 
     def fails(*_: object) -> None:
-        raise DivergenceError("left the finite numbers", rows=[0])
+        message = "left the finite numbers"
+        raise DivergenceError(message, rows=[0])
 
     monkeypatch.setattr(Dsir, "score", fails)
     settings = tmp_path / "settings.toml"
