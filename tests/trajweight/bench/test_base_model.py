@@ -16,7 +16,7 @@ from trajweight.models import load_model
 from trajweight.progress import Progress
 
 QUICK = Recipe(
-    layers=2, width=32, heads=2, vocabulary=420, episodes=40, epochs=2, batch_tokens=1000
+    layers=2, width=32, heads=2, vocabulary=420, episodes=40, epochs=4, batch_tokens=1000
 )
 
 

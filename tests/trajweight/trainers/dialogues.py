@@ -47,7 +47,7 @@ def written(row: Any) -> Any:
 
 
 _SAID = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>"), max_size=9)
-_SPOKEN = _SAID.filter(bool)
+_SPOKEN = _SAID.filter(str.strip)  # reading takes a reply of blanks for none
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | _SAID,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_SAID, inner, max_size=2),
