@@ -87,6 +87,7 @@ STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
         _pip("install", TORCH, "nemo-automodel==0.7.0"),
         _pip("install", "triton==3.7.1"),  # a later one breaks its import
     ),
+    "torchtune": (_pip("install", TORCH, "torchtune==0.6.1", "torchao==0.9.0"),),
 }
 #: By target the environment that has it.
 ENVIRONMENTS = {
@@ -99,6 +100,7 @@ ENVIRONMENTS = {
     "axolotl": "axolotl",
     "openrlhf": "openrlhf",
     "nemo-automodel": "automodel",
+    "torchtune": "torchtune",
 }
 
 

@@ -34,7 +34,6 @@ tune run lora_finetune_single_device --config "$TUNE_CONFIG" \\
   dataset.conversation_column=messages \\
   dataset.conversation_style=openai \\
   dataset.packed=False \\
-  tokenizer.max_seq_len=8192 \\
   batch_size=2 \\
   gradient_accumulation_steps=16 \\
   epochs={epochs} \\
@@ -55,6 +54,7 @@ class Torchtune(Target):
         **dict.fromkeys(("native", "adapter", "tokenized"), _NEAREST),
         "buckets": _BUCKETS,
     }
+    probe = "torchtune"
 
     def row(self, example: Example, mode: Mode) -> Row:
         """Messages of a role and a text.
@@ -97,6 +97,8 @@ class Torchtune(Target):
             traps=(
                 "torchtune is no longer maintained. Take trl, verl or axolotl where you can.",
                 "Chat templates are torchtune's own, and not those of the model.",
+                "Rows are not cut. With `tokenizer.max_seq_len` torchtune teaches the end of no "
+                "row's last reply, even where nothing is cut (its issue 2792).",
                 "Packed rows (`dataset.packed=True`) may join copies of one trajectory.",
             ),
             is_exact=False,

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -9,6 +12,9 @@ from hypothesis import strategies as st
 from tests.trajweight.trainers.dialogues import TOOLS, Message, example, plan, turn
 from trajweight.formats import UnusableError
 from trajweight.trainers import target_named
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TORCHTUNE = target_named("torchtune")
 
@@ -73,6 +79,29 @@ def test_the_script_reads_the_files_of_all_epochs_in_their_order() -> None:
 
     assert "dataset.data_files=[data/epoch-000.jsonl,data/epoch-001.jsonl]" in words
     assert {"shuffle=False", "epochs=1", "dataset.conversation_style=openai"} <= set(words)
+
+
+@pytest.mark.parametrize("config", [None, "llama3_2/1B_lora_single_device"])
+def test_a_shell_gives_tune_the_config_that_was_chosen_and_each_file_unbroken(
+    tmp_path: Path, config: str | None
+) -> None:
+    script = TORCHTUNE.files(plan("filter", "data/of two words.jsonl"))["train.sh"]
+    (tmp_path / "train.sh").write_text(script)
+    (tmp_path / "tune").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    (tmp_path / "tune").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.defpath}"}
+    if config is not None:
+        environment["TUNE_CONFIG"] = config
+
+    said = subprocess.run(
+        ["/bin/sh", "train.sh"], cwd=tmp_path, env=environment, capture_output=True, check=True
+    )
+    words = said.stdout.decode().splitlines()
+
+    chosen = config or "qwen2_5/0.5B_lora_single_device"
+    assert words[:4] == ["run", "lora_finetune_single_device", "--config", chosen]
+    assert "dataset.data_files=[data/of two words.jsonl]" in words
+    assert all("=" in word for word in words[4:])
 
 
 def test_it_is_told_that_torchtune_is_no_longer_maintained() -> None:
