@@ -21,6 +21,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from bench import HERE, write
 
@@ -89,6 +90,8 @@ STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "torchtune": (_pip("install", TORCH, "torchtune==0.6.1", "torchao==0.9.0"),),
 }
+#: Laws of our adapter that need TRL.
+LAWS = ("benchmarks/trainer_laws/test_trl.py",)
 #: By target the environment that has it.
 ENVIRONMENTS = {
     "trl": "trl",
@@ -246,6 +249,7 @@ def main() -> None:
     """Make, measure, write and tell."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--make", action="store_true", help="make the environments, then end")
+    parser.add_argument("--laws", action="store_true", help="run the laws of trl alone")
     parser.add_argument("--tell", action="store_true", help="only tell the results again")
     parser.add_argument("--folder", type=Path, default=ROOT / ".trainers")
     parser.add_argument("--only", nargs="+", metavar="TARGET", default=sorted(ENVIRONMENTS))
@@ -254,16 +258,38 @@ def main() -> None:
         make(options.folder, sorted({ENVIRONMENTS[name] for name in options.only}))
         return
     path = HERE / f"{NAME}.json"
-    known = json.loads(path.read_text())["cells"] if path.exists() else []
-    if not options.tell:
-        known = _measured(options.folder.absolute(), options.only, known)
+    found = json.loads(path.read_text()) if path.exists() else {"cells": [], "laws": {}}
+    known, folder = found["cells"], options.folder.absolute()
+    if not options.tell and "trl" in options.only:
+        found["laws"] = laws(folder / "trl" / "bin" / "python")
+        write(NAME, {"cells": known, "laws": found["laws"]})
+    if not options.tell and not options.laws:
+        known = _measured(folder, options.only, known, found["laws"])
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     README.write_text(f"{before}{START}\n{told(known)}\n{END}{after}", encoding="utf-8")
 
 
-def _measured(folder: Path, names: list[str], known: list[Any]) -> list[Any]:
+def laws(python: Path) -> dict[str, Any]:
+    """How many of the laws hold that need TRL, told by pytest in TRL's environment."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "laws.xml"
+        command = [python, "-m", "pytest", "-q", f"--junitxml={report}", *LAWS]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, check=False, cwd=ROOT, env=environment)
+        suite = ElementTree.parse(report).getroot().find("testsuite")
+    if suite is None:
+        message = "pytest told of no laws"
+        raise SystemExit(message)
+    total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+    failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+    return {"files": list(LAWS), "passed": total - failed - skipped, "failed": failed}
+
+
+def _measured(
+    folder: Path, names: list[str], known: list[Any], found_laws: dict[str, Any]
+) -> list[Any]:
     cells = {(cell["target"], cell["mode"], cell["trap"]): cell for cell in known}
     with tempfile.TemporaryDirectory() as scratch:
         run = sample_run(Path(scratch) / "run")
@@ -277,7 +303,8 @@ def _measured(folder: Path, names: list[str], known: list[Any]) -> list[Any]:
                 cell = measure(run, out, python, name, mode, trap)
                 cells[cell["target"], cell["mode"], cell["trap"]] = cell
                 print(name, mode, cell["trap"], cell["verdict"], cell["said"], file=sys.stderr)
-                write(NAME, {"cells": [cells[key] for key in sorted(cells)]})
+                told_now = [cells[key] for key in sorted(cells)]
+                write(NAME, {"cells": told_now, "laws": found_laws})
     return [cells[key] for key in sorted(cells)]
 
 

@@ -66,7 +66,10 @@ def verify_export(chosen: VerifyExport, surface: "Surface", _typed: "Typed") -> 
         return
     message = f"{chosen.path}: {verdict.word}: {verdict.said}"
     if verdict.word == "SKIPPED":
-        raise MissingError(message, hint="Give the --python of an environment that has it.")
+        is_absent = any(each.endswith("not installed") for each in verdict.versions)
+        elsewhere = "The README beside the data says how weights act there."
+        hint = "Give the --python of an environment that has it." if is_absent else elsewhere
+        raise MissingError(message, hint=hint)
     raise GateError(message, hint="The README beside the data names what undoes weights.")
 
 

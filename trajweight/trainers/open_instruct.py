@@ -97,6 +97,10 @@ class OpenInstruct(Target):
                 "&& (cd open-instruct && uv sync)"
             ),
             traps=(
+                "The script was never run here: open-instruct needs a GPU. What stands here was "
+                "read from its source.",
+                "`--packing` puts several rows into one, which may be copies of one trajectory; "
+                "leave it out if that matters more than speed.",
                 "The loss is a mean over the tokens of one micro-batch, and accumulation averages "
                 "those means. With one row a micro-batch, long trajectories count less than they "
                 "were drawn for; keep eight rows or more in it.",

@@ -125,6 +125,11 @@ class OpenRlhf(Target):
             "A row whose last prompt is longer than `--data.max_len` is left out in silence.",
             "The rows of a last step that is not full are not trained on.",
         ]
+        if plan.mode == "resample":
+            traps.append(
+                "OpenRLHF shuffles the files of all epochs together: counts stay, but an epoch is "
+                "no longer a file, and copies may come to stand side by side."
+            )
         if plan.mode == "buckets":
             traps.append(
                 "`--data.dataset_probs` draws until the last file is used up, so an epoch is "

@@ -126,6 +126,11 @@ class Verl(Target):
             "The Megatron engine casts the mask to true and false in one place; it is not checked. "
             "Use FSDP.",
         )
+        if plan.mode == "resample":
+            traps += (
+                "verl shuffles the files of all epochs together: counts stay, but an epoch is no "
+                "longer a file, and copies may come to stand side by side.",
+            )
         return Told(
             acts=acts,
             command=(
