@@ -30,7 +30,7 @@ from trajweight.export import ExportRequest, export_weights
 from trajweight.progress import Progress
 from trajweight.run import load_run
 from trajweight.selection import Filters
-from trajweight.trainers import target_named, targets
+from trajweight.trainers import target_named
 from trajweight.verification import verify_export
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ ENVIRONMENTS = {
     "openrlhf": "openrlhf",
     "nemo-automodel": "automodel",
     "torchtune": "torchtune",
+}
+#: Targets that no environment here can run, and why.
+NOT_ASKED = {
+    **dict.fromkeys(("unsloth", "nemo-rl", "open-instruct"), "needs a GPU"),
+    **dict.fromkeys(("tinker", "fireworks", "together", "openai"), "a service has the loss"),
 }
 
 
@@ -324,13 +329,15 @@ def told(cells: list[Any]) -> str:
         mode = f"`{cell['mode']}`" + (f", {cell['trap']}" if cell["trap"] else "")
         told_ratios = ", ".join(ratios)
         lines.append(f"| {title} {version} | {mode} | {cell['verdict']} | {told_ratios} |")
-    asked = {cell["target"] for cell in cells}
-    others = [each.title for each in targets() if each.name not in asked and not each.is_plain]
+    lines += [
+        f"| {target_named(name).title} | every mode | SKIPPED | {why} |"
+        for name, why in sorted(NOT_ASKED.items())
+    ]
     lines += [
         "",
         "Three rows are alike but for their weight or number of copies; the fourth, where there is "
-        f"one, is longer. Not asked: {', '.join(others)}. Most of them need a GPU or a service; "
-        "the README of an export says what was read of their source.",
+        "one, is longer. Of trainers that were skipped the README of an export says what was read "
+        "of their source.",
     ]
     return "\n".join(lines)
 

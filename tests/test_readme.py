@@ -66,6 +66,8 @@ def test_the_verdicts_are_what_the_trainers_said(monkeypatch: pytest.MonkeyPatch
     }
     asked = {(cell["target"], cell["mode"], cell["trap"]) for cell in cells}
     assert asked == wanted | set(expected)
+    trained_on = {each.name for each in targets() if not each.is_plain}
+    assert trained_on == set(trainers.ENVIRONMENTS) | set(trainers.NOT_ASKED)
 
 
 def test_the_laws_that_need_a_trainer_held_when_they_were_last_run() -> None:
