@@ -116,7 +116,7 @@ class Verl(Target):
                 "by its tokens as in verl itself; "
                 "`verl_dataset.py` only decodes tools and arguments of tool calls."
             )
-        traps = (
+        traps: tuple[str, ...] = (
             "The divisor is the weight of the batch: a `train_batch_size` of 1 cancels every "
             "weight, and a small one blunts them. Micro-batches may be as small as you like.",
             "verl drops the last batch of an epoch where it is not full.",
