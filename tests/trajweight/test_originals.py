@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from copy import deepcopy
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -207,7 +208,7 @@ def test_rows_with_anything_wrong_in_them_come_back(tmp_path_factory, data, path
     for _ in range(data.draw(st.integers(1, 4))):
         holder, key = data.draw(st.sampled_from(places_in(rows)))
         if data.draw(st.booleans()):
-            holder[key] = data.draw(JUNK)
+            holder[key] = deepcopy(data.draw(JUNK))  # a later round may break it further
         else:
             del holder[key]
         if not rows:
