@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 GROUPS: Final = ("embedding", "length", "turns", "base_loss", "likelihood_ratio")
 #: A standardised feature counts as at most this far from the mean, as in `trajweight.reweighting`.
 FARTHEST: Final = 5.0
-#: Losses under either model at the end of the features: of all, first and later replies.
+#: Losses, and ratios, at the end of the features: of all, first and later replies.
 _LOSSES: Final = 3
 
 
@@ -174,27 +174,15 @@ def _of_member(
     projected = (row.embedding - arrays["map.centre"]) @ components.T
     sizes = np.log([row.n_tokens, row.n_turns])
     mine = np.concatenate([projected, sizes, row.base, real - row.base])
-    mean = _ratios(head["mean"])
+    mean = head["mean"]
     group = np.repeat(np.arange(len(GROUPS)), [len(components), 1, 1, _LOSSES, _LOSSES])
 
     def value(who: NDArray[np.bool_]) -> Floats:
-        return score_of(head, _losses(np.where(who[:, group], mine, mean)))
+        return score_of(head, np.where(who[:, group], mine, mean))
 
     baseline, parts = shapley(value, len(GROUPS))
     scalars = [len(components), len(components) + 1, -2 * _LOSSES, -_LOSSES]
     return baseline, parts, mine[scalars], mean[scalars]
-
-
-def _ratios(features: Floats) -> Floats:
-    """Features with the difference to the base loss in place of the loss after real rows: (f,)."""
-    base, real = features[-2 * _LOSSES : -_LOSSES], features[-_LOSSES:]
-    return np.concatenate([features[:-_LOSSES], real - base])
-
-
-def _losses(rows: Floats) -> Floats:
-    """The reverse of `_ratios`, of rows: (n, f) to (n, f)."""
-    base, ratio = rows[:, -2 * _LOSSES : -_LOSSES], rows[:, -_LOSSES:]
-    return np.concatenate([rows[:, :-_LOSSES], base + ratio], axis=1)
 
 
 def _times(

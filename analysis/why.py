@@ -251,7 +251,7 @@ def _contributions(run: Run, row: Row, learning: dict[str, Any]) -> dict[str, An
         told = f"A {kind} head reads no features: it holds one score for every {what}"
         score = "" if row["score"] is None else f", {row['score']:+.3f} for this one"
         return _missing(f"{told}{score}.")
-    if "adapter_of" not in config or "features" not in config:
+    if "adapter_of" not in config or "ratio_later" not in config.get("features", ()):
         return _missing("An older trajweight wrote the head and described it otherwise.")
     if row["score"] is None:
         took = "took no part" if row["split"] == "excluded" else "was not read by the head"

@@ -1,9 +1,9 @@
 """What the head sees of a trajectory, computed once from the frozen model.
 
 An embedding (mean last hidden state over the assistant tokens, reduced to its principal
-components), length and turns, and the mean loss of all, first and later replies, under the base
-model and under an adapter trained on real rows. With these the head can express every cheap
-score - length, perplexity, likelihood ratio - and is free to reverse it.
+components), length and turns, the mean loss of all, first and later replies, under the base model
+and under an adapter trained on real rows, and how much lower it is there. With these the head can
+express every cheap score - length, perplexity, likelihood ratio - and is free to reverse it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ LOSSES = (
     *("base_nll", "base_nll_first", "base_nll_later"),
     *("real_nll", "real_nll_first", "real_nll_later"),
 )
-SCALARS = ("log_tokens", "log_turns", *LOSSES)
+#: Loss after real rows less loss before, of the same replies: minus the log likelihood ratio a
+#: token. The losses differ far more between rows than they differ from each other, so a head that
+#: read both, each standardised, would find their difference last.
+RATIOS = ("ratio", "ratio_first", "ratio_later")
+SCALARS = ("log_tokens", "log_turns", *LOSSES[:3], *RATIOS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +188,14 @@ class FeatureMap:
         """Features of trajectories: embeddings (n, d) and scalars (n,) to (n, k + 8)."""
         projected = (embeddings - self.centre) @ self.components.T
         lengths = torch.stack([n_tokens.float().log(), n_turns.float().log()], dim=1)
-        return torch.cat([projected, lengths, base.stacked(), real.stacked()], dim=1)
+        before, after = base.stacked(), real.stacked()
+        return torch.cat([projected, lengths, before, after - before], dim=1)
 
 
 def losses_among(features: Tensor) -> Tensor:
-    """The losses that stand among features, in the order of ``LOSSES``: (n, f) to (n, 6)."""
-    return features[:, -len(LOSSES) :]
+    """The losses that features tell of, in the order of ``LOSSES``: (n, f) to (n, 6)."""
+    before, ratios = features[:, -2 * len(RATIOS) :].double().split(len(RATIOS), dim=1)
+    return torch.cat([before, before + ratios], dim=1)
 
 
 def adapter_tensors(linears: Sequence[nn.Linear]) -> list[Tensor]:

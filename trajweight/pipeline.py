@@ -400,7 +400,7 @@ def _loss_columns(losses: Sequence[Tensor]) -> dict[str, pl.Series]:
     """
     found = {}
     for place, name in enumerate(LOSSES):
-        columns = [each[:, place].double().tolist() for each in losses]
+        columns = [each[:, place].tolist() for each in losses]
         if name.startswith("real"):
             rows = [list(row) for row in zip(*columns, strict=True)]
             found[name] = pl.Series(rows, dtype=pl.List(pl.Float64))

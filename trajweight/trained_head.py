@@ -112,9 +112,10 @@ class TrainedHead:
 
         Raises:
             RunError: If the head has a score for each row it was trained on and for no other, or
-                is of a version that described heads otherwise.
+                is of a version that described heads otherwise, or made other features.
         """
-        missing = sorted({"shape", "heads", "groups", "adapter", "adapter_of"} - set(config))
+        needed = {"shape", "heads", "features", "groups", "adapter", "adapter_of"}
+        missing = sorted(needed - set(config))
         if missing:
             message = f"the head's config lacks {', '.join(missing)}: an older trajweight wrote it"
             raise RunError(message, hint="Train a new head with this version.")
@@ -122,6 +123,11 @@ class TrainedHead:
         if shape.kind == "table":
             message = "a table head knows only the rows it was trained on"
             raise RunError(message, hint="Train with --head mlp to score new rows.")
+        mapped = FeatureMap(tensors["map.centre"], tensors["map.components"])
+        if (reads := config["features"]) != mapped.names:
+            others = ", ".join(sorted(set(reads) ^ set(mapped.names)))
+            message = f"the head reads other features than this trajweight makes: {others}"
+            raise RunError(message, hint="Train a new head with this version.")
         return cls(
             heads=HeadEnsemble(
                 [
@@ -129,11 +135,7 @@ class TrainedHead:
                     for place in range(config["heads"])
                 ]
             ),
-            inputs=HeadInputs(
-                shape.kind,
-                FeatureMap(tensors["map.centre"], tensors["map.components"]),
-                tuple(config["groups"]),
-            ),
+            inputs=HeadInputs(shape.kind, mapped, tuple(config["groups"])),
             real_adapters=[
                 [value for _, value in sorted(_below(f"adapter.{place}.", tensors).items())]
                 for place in range(max(config["adapter_of"]) + 1)

@@ -6,7 +6,13 @@ import torch
 from tests.tokens import PAD, bench, exact_tiny, token_rows
 from trajweight.backbone import Backbone
 from trajweight.errors import ConfigError
-from trajweight.features import FeatureMap, adapter_tensors, forest_obstacle, set_adapter
+from trajweight.features import (
+    FeatureMap,
+    adapter_tensors,
+    forest_obstacle,
+    losses_among,
+    set_adapter,
+)
 from trajweight.losses import ReplyLosses
 from trajweight.tiny import build_tiny
 
@@ -102,3 +108,22 @@ def test_an_adapter_put_back_is_the_same() -> None:
     set_adapter(made.linears, kept)
 
     assert all(torch.equal(a, b) for a, b in zip(adapter_tensors(made.linears), kept, strict=True))
+
+
+def test_features_hold_what_real_rows_changed_and_tell_both_losses() -> None:
+    draw = torch.Generator().manual_seed(0)
+    base, real = torch.rand(5, 3, generator=draw), torch.rand(5, 3, generator=draw)
+    mapped = FeatureMap.fit(torch.randn(5, 4, generator=draw), components=2)
+
+    features = mapped.features(
+        torch.zeros(5, 4),
+        n_tokens=torch.ones(5),
+        n_turns=torch.ones(5),
+        base=ReplyLosses(*base.unbind(1)),
+        real=ReplyLosses(*real.unbind(1)),
+    )
+
+    assert mapped.names[-3:] == ["ratio", "ratio_first", "ratio_later"]
+    assert features.shape == (5, len(mapped.names))
+    torch.testing.assert_close(features[:, -3:], real - base)
+    torch.testing.assert_close(losses_among(features).float(), torch.cat([base, real], dim=1))

@@ -47,6 +47,6 @@ class LikelihoodRatio:
             raise ConfigError(message, hint="Add real trajectories, or take another method.")
         with warmed(pool, self.name) as warm:
             features = warm.beginning.features[warm.ground.material.synthetic]
-        losses = dict(zip(LOSSES, losses_among(features).double().unbind(1), strict=True))
+        losses = dict(zip(LOSSES, losses_among(features).unbind(1), strict=True))
         logs = (losses["base_nll"] - losses["real_nll"]).numpy()
         return Scored(logs, from_logs(logs))
