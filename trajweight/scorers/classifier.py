@@ -23,7 +23,7 @@ from trajweight.scorers.texts import require_real, texts_of
 from trajweight.scorers.tfidf import fitted_logistic, tf_idf
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -60,22 +60,62 @@ class Classifier:
         """
         require_real(pool, self.name)
         synthetic, real = (texts_of(rows, "assistant") for rows in (pool.synthetic, pool.real))
-        n_folds = min(self.n_folds, len(set(real)), len(set(synthetic)))
-        if n_folds < 2:
-            message = (
-                f"{self.name} needs two different texts of real and of synthetic rows; there are "
-                f"{len(set(real))} and {len(set(synthetic))}."
-            )
-            raise ConfigError(message, hint="Give more trajectories, or take another method.")
         texts = [*real, *synthetic]
-        folds = np.concatenate(folds_of(real, synthetic, n_folds=n_folds, seed=pool.seed))
-        # Rows go in by their texts, so that sums, and so the odds, do not hang on the rows' order.
-        order = np.array(sorted(range(len(texts)), key=lambda row: (texts[row], row)))
-        grams = grams_of([texts[row] for row in order], with_pairs=True)
-        matrix = tf_idf(grams, n_terms=self.n_terms)
-        logs = np.zeros(len(texts))
-        logs[order] = log_odds(matrix, order < len(real), folds[order], penalty=self.penalty)
-        return Scored(logs[len(real) :], from_logs(logs[len(real) :]))
+
+        def matrix_of(order: Ints) -> Any:
+            grams = grams_of([texts[row] for row in order], with_pairs=True)
+            return tf_idf(grams, n_terms=self.n_terms)
+
+        return cross_fitted(
+            real,
+            synthetic,
+            matrix_of,
+            name=self.name,
+            n_folds=self.n_folds,
+            penalty=self.penalty,
+            seed=pool.seed,
+        )
+
+
+def cross_fitted(
+    real: Sequence[str],
+    synthetic: Sequence[str],
+    matrix_of: Callable[[Ints], Any],
+    *,
+    name: str,
+    n_folds: int,
+    penalty: float,
+    seed: int,
+) -> Scored:
+    """Log odds of the synthetic rows, each by a classifier that saw the other folds, and weights.
+
+    Args:
+        real: What tells copies among the real rows.
+        synthetic: Likewise.
+        matrix_of: What the classifier reads, dense or sparse, of rows in the order given, the real
+            ones being the first: (n,) to (n, d).
+        name: Of the method.
+        n_folds: Fewer where there are fewer different rows on a side.
+        penalty: Of the squared slopes.
+        seed: Of the folds.
+
+    Raises:
+        ConfigError: If there are fewer than two different rows on a side.
+    """
+    n_folds = min(n_folds, len(set(real)), len(set(synthetic)))
+    if n_folds < 2:
+        message = (
+            f"{name} needs two different real and two different synthetic rows; there are "
+            f"{len(set(real))} and {len(set(synthetic))}."
+        )
+        raise ConfigError(message, hint="Give more trajectories, or take another method.")
+    keys = [*real, *synthetic]
+    folds = np.concatenate(folds_of(real, synthetic, n_folds=n_folds, seed=seed))
+    # Rows go in by their keys, so that sums, and so the odds, do not hang on the rows' order.
+    order = np.array(sorted(range(len(keys)), key=lambda row: (keys[row], row)))
+    logs = np.zeros(len(keys))
+    logs[order] = log_odds(matrix_of(order), order < len(real), folds[order], penalty=penalty)
+    return Scored(logs[len(real) :], from_logs(logs[len(real) :]))
 
 
 def log_odds(

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajweight.errors import ConfigError
-from trajweight.scorers.classifier import folds_of, log_odds
+from trajweight.scorers.classifier import cross_fitted
 from trajweight.scorers.grounds import embeddings_of, real_rows
-from trajweight.scorers.scorer import Scored, from_logs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trajweight.scorers.scorer import Needs, Pool
+    from trajweight.scorers.scorer import Needs, Pool, Scored
 
     Floats = NDArray[np.float64]
 
@@ -58,23 +56,16 @@ class EmbeddingClassifier:
         def texts(rows: list[int]) -> list[str]:
             return [str(ground.material.encoded[row].input_ids) for row in rows]
 
-        of_real = texts(real_rows(ground, self.name))
-        of_synthetic = texts(ground.material.synthetic)
-        n_folds = min(self.n_folds, len(set(of_real)), len(set(of_synthetic)))
-        if n_folds < 2:
-            message = (
-                f"{self.name} needs two different real and two different synthetic rows; there are "
-                f"{len(set(of_real))} and {len(set(of_synthetic))}."
-            )
-            raise ConfigError(message, hint="Give more trajectories, or take another method.")
-        folds = np.concatenate(folds_of(of_real, of_synthetic, n_folds=n_folds, seed=pool.seed))
-        # By their tokens, so that sums, and so the odds, do not hang on the rows' order.
-        every = [*of_real, *of_synthetic]
-        order = np.array(sorted(range(len(every)), key=lambda row: (every[row], row)))
-        matrix = whitened(np.concatenate([real, synthetic])[order], components=self.components)
-        logs = np.zeros(len(every))
-        logs[order] = log_odds(matrix, order < len(real), folds[order], penalty=self.penalty)
-        return Scored(logs[len(real) :], from_logs(logs[len(real) :]))
+        rows = np.concatenate([real, synthetic])
+        return cross_fitted(
+            texts(real_rows(ground, self.name)),
+            texts(ground.material.synthetic),
+            lambda order: whitened(rows[order], components=self.components),
+            name=self.name,
+            n_folds=self.n_folds,
+            penalty=self.penalty,
+            seed=pool.seed,
+        )
 
 
 def whitened(rows: Floats, *, components: int) -> Floats:

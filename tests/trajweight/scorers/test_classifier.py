@@ -84,5 +84,5 @@ def test_rows_in_the_words_of_the_real_ones_come_first() -> None:
     [(["a", "a"], ["b", "c"], "2 and 1"), (["a", "b"], ["c"], "1 and 2")],
 )
 def test_a_side_of_one_text_only_is_refused_in_words(synthetic, real, there) -> None:
-    with pytest.raises(ConfigError, match=f"two different texts .* there are {there}"):
+    with pytest.raises(ConfigError, match=f"two different real .* there are {there}"):
         scorer("classifier").score(pool_of(synthetic, real))
