@@ -90,6 +90,7 @@ class Learning(TypedDict, total=False):
     weighted_dev_loss: float
     dev_gain: float | None  # uniform (or returns alone) minus learned loss, mean over dev tasks
     dev_gain_se: float | None  # its standard error over tasks; None with fewer than two tasks
+    contest_steps: int  # inner steps of each training that dev judged
     temperature: float  # what the scores were divided by; dev chose it
     target_ess: float  # ESS/n that the weights keep at least
     tradeoff: list[dict[str, float | None]]  # loss against ESS/n; uniform weights last

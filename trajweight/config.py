@@ -227,7 +227,8 @@ class OuterConfig:
         lifetime: Inner steps after which an adapter goes back to the end of the warm-up.
         temperatures: What the scores may be divided by; dev chooses, with uniform weights always
             among the candidates.
-        contest_steps: Inner steps of each run that compares candidates on dev.
+        contest_steps: Inner steps of each run that compares candidates on dev; four times as many
+            where so few leave it open.
         ensemble: Heads trained on other seeds, and on validation tasks drawn again; with fewer than
             200 real rows on training and validation rows divided again, each after a warm-up of
             its own.

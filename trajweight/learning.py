@@ -375,6 +375,7 @@ def _facts(
         "vocabulary": "full" if vocabulary is None else f"seen ({len(vocabulary)} tokens)",
         "dev_gain": verdict.gain,
         "dev_gain_se": verdict.error,
+        "contest_steps": verdict.steps,
     }
     if verdict.alone:
         facts["returns_outer_loss"] = verdict.alone.outer_loss

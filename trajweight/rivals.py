@@ -184,7 +184,7 @@ _LEARNED_IS = "Weights learned at two levels by the reweighting head."
 
 def _judged(outcome: Outcome, weights: dict[str, Floats], job: Job) -> dict[str, Candidate]:
     """A short training with the weights of each method, from the end of the warm-up."""
-    beginning, config = outcome.ground.begin(), job.config
+    beginning = outcome.ground.begin()
     material = beginning.material
     judge = material.dev or material.validation
     tensors: dict[str, Tensor] = {
@@ -196,7 +196,7 @@ def _judged(outcome: Outcome, weights: dict[str, Floats], job: Job) -> dict[str,
             beginning.inner,
             beginning.start,
             tensors,
-            steps=config.outer.contest_steps,
+            steps=outcome.facts["contest_steps"],
             judge=judge,
             watch=job.progress.advance,
         )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Temperatures between which the one that meets the target of the effective sample size lies.
 _FLATTEST, _HALVINGS = 1024.0, 40
+#: A gain or loss on dev of this many standard errors is clear. What is not is asked again, by
+#: trainings that are so many times as long: what weights do comes slowly where it is little.
+_CLEAR, _LONGER = 3.0, 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Verdict:
         gain: Loss it saves against the baseline, mean over the tasks, in nats a token.
         error: Standard error of the gain over the tasks; None with a single task.
         has_dev: Whether dev rows chose, or the validation rows for want of them.
+        steps: Inner steps of each training.
     """
 
     uniform: Candidate
@@ -71,6 +75,7 @@ class Verdict:
     gain: float
     error: float | None
     has_dev: bool
+    steps: int
 
     @property
     def baseline(self) -> Candidate:
@@ -81,6 +86,11 @@ class Verdict:
     def wins(self) -> bool:
         """Whether the gain over the baseline is more than its own standard error."""
         return self.gain > (self.error or 0.0)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether longer trainings could hardly say otherwise."""
+        return self.error is not None and abs(self.gain) > _CLEAR * self.error
 
     def tradeoff(self) -> list[dict[str, float | None]]:
         """Loss against effective sample size; temperature None for returns alone and uniform."""
@@ -132,6 +142,8 @@ def hold_contest(
 ) -> Verdict:
     """Train once more with the weights at each temperature and without learning; dev chooses.
 
+    Where it cannot tell, all trainings are made again from the start and last longer.
+
     Args:
         inner: Left as it was.
         start: The state every training starts from.
@@ -140,22 +152,34 @@ def hold_contest(
         config: Steps of a training.
         progress: Told of the stage.
     """
-    judge = material.dev or material.validation
-    some = next(iter(weights.values()))
     candidates: dict[float | str, Tensor] = dict(weights.items())
     if material.prior:
         candidates["returns"] = material.prior.weights
-    candidates["uniform"] = torch.ones_like(some)
-    progress.start("contest with uniform weights", len(candidates))
-    results = contest(
-        inner,
-        start,
-        candidates,
-        steps=config.outer.contest_steps,
-        judge=judge,
-        watch=progress.advance,
+    candidates["uniform"] = torch.ones_like(next(iter(weights.values())))
+    steps = config.outer.contest_steps
+    progress.start("contest with uniform weights", (1 + _LONGER) * len(candidates))
+    first = _bout(inner, start, candidates, steps, material, progress.advance)
+    if first.is_clear:
+        progress.finish()
+        return first
+    longer = _bout(
+        inner, start, candidates, _LONGER * steps, material, lambda: progress.advance(_LONGER)
     )
     progress.finish()
+    return longer
+
+
+def _bout(
+    inner: InnerLevel,
+    start: dict[str, Any],
+    candidates: dict[float | str, Tensor],
+    steps: int,
+    material: Material,
+    watch: Callable[[], None],
+) -> Verdict:
+    """One training a candidate, of so many steps, and what dev says of them."""
+    judge = material.dev or material.validation
+    results = contest(inner, start, candidates, steps=steps, judge=judge, watch=watch)
     found = {
         name: candidate_of(
             name if isinstance(name, float) else math.inf,
@@ -178,6 +202,7 @@ def hold_contest(
         gain=gain,
         error=error,
         has_dev=bool(material.dev),
+        steps=steps,
     )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +19,12 @@ CONFIG = RunConfig(inner=INNER, outer=OuterConfig(contest_steps=20))
 
 
 def held(
-    toy: Toy, weights: Tensor, *, prior: Prior | None = None, within: list[float] | None = None
+    toy: Toy,
+    weights: Tensor,
+    *,
+    prior: Prior | None = None,
+    within: list[float] | None = None,
+    config: RunConfig = CONFIG,
 ) -> Verdict:
     """A contest on a toy whose validation rows are of four tasks and judge in place of dev."""
     n = len(toy.x)
@@ -36,7 +43,7 @@ def held(
         prior=prior,
     )
     inner = InnerLevel(toy.problem(), INNER, seed=0)
-    return hold_contest(inner, inner.state(), {1.0: weights}, material, CONFIG, Progress())
+    return hold_contest(inner, inner.state(), {1.0: weights}, material, config, Progress())
 
 
 def test_without_a_prior_uniform_weights_are_what_learning_has_to_beat() -> None:
@@ -80,7 +87,7 @@ def test_rows_judge_as_much_as_they_count_within_their_task() -> None:
 
     # Both models are the same, so only who judges differs: here the second half, tasks alike.
     inner = InnerLevel(toy.problem(), INNER, seed=0)
-    for rows in _batches(inner):
+    for rows in _batches(inner, of_half.steps):
         inner.step(rows, torch.ones(len(rows)))
     losses = inner.problem.evaluate(VALIDATION)
     by_task = torch.stack([losses[40:][task::4].mean() for task in range(4)])
@@ -88,9 +95,31 @@ def test_rows_judge_as_much_as_they_count_within_their_task() -> None:
     assert of_half.uniform.loss != of_all.uniform.loss
 
 
-def _batches(inner: InnerLevel) -> list[list[int]]:
+def _batches(inner: InnerLevel, steps: int) -> list[list[int]]:
     stream = inner.batches(inner.problem.training, size=2 * INNER.batch_size)
-    return [next(stream) for _ in range(CONFIG.outer.contest_steps)]
+    return [next(stream) for _ in range(steps)]
+
+
+def test_what_a_short_contest_leaves_open_a_longer_one_decides() -> None:
+    toy = Toy(n_bad=80)
+    truth = 2 * (1 - toy.is_bad)
+    slightly = 1 + 0.3 * (truth - 1)
+
+    clear, left_open, alike = (
+        held(toy, weights, config=_contest_of(2))
+        for weights in (truth, slightly, torch.ones(N_SYNTHETIC))
+    )
+    outright = held(toy, slightly, config=_contest_of(8))
+
+    assert (clear.is_clear, clear.steps) == (True, 2)
+    assert (alike.is_clear, alike.wins, alike.steps) == (False, False, 8)
+    # It begins anew: what it says is what a contest of that length says.
+    assert left_open.steps == outright.steps == 8
+    assert (left_open.gain, left_open.error) == (outright.gain, outright.error)
+
+
+def _contest_of(steps: int) -> RunConfig:
+    return replace(CONFIG, outer=replace(CONFIG.outer, contest_steps=steps))
 
 
 def test_a_target_that_returns_alone_miss_still_leaves_the_head_its_temperature() -> None:
