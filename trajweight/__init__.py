@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from trajweight.trajectory import Turn as Turn
     from trajweight.weights import effective_sample_size as effective_sample_size
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"
 
 _NAMES: Final = {
     "config": "DataConfig InnerConfig ModelConfig OuterConfig ReturnsConfig RunConfig",

@@ -45,7 +45,7 @@ from trajweight.stopwatch import Stopwatch
 from trajweight.weights import effective_sample_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -92,6 +92,25 @@ class Weighed:
     weights: Floats | None
     seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a policy did.
+
+    Attributes:
+        nll: Loss of the test rows, in nats a token.
+        play: What its games came to, by decoding.
+        seconds: Of training, and of playing.
+        epochs: Passes over its training rows.
+        peak_bytes: Most memory held meanwhile; None where the system does not tell.
+    """
+
+    nll: float
+    play: dict[str, Any]
+    seconds: dict[str, float]
+    epochs: float
+    peak_bytes: int | None
 
 
 class Trial:
@@ -167,6 +186,7 @@ class Trial:
         self.problem = problem_of(self.ground.student, material, RETRAINED, whole_vocabulary=True)
         self._outcomes: dict[str, Outcome | TrajweightError] = {}
         self._search_seconds: dict[str, float] = {}
+        self._policies: dict[bytes, Judged] = {}
 
     def _split(self) -> None:
         """Every row its split, as the pool was planned."""
@@ -189,28 +209,39 @@ class Trial:
         """
         with peak_of(self.ground.student.backbone.device) as peak:
             weighed = self._weighed(cell)
-            began = time.perf_counter()
-            if cell.method == MATCHED:
-                epochs = self._train_longer()
-            else:
-                epochs = self._train(weighed.weights).epochs
-            trained = time.perf_counter()
-            loss = float(self.problem.evaluate(self.test).mean())
-            played = self._play()
+        if cell.method == MATCHED:
+            judged = self._judge(self._train_longer)
+        else:
+            judged = self._judged(weighed.weights)
+        peaks = [each for each in (peak.bytes, judged.peak_bytes) if each is not None]
         return {
             "weights": self._held_against_truth(weighed.weights),
-            "nll": {"test": loss},
-            "play": played,
-            "seconds": {
-                "scoring": weighed.seconds,
-                "training": trained - began,
-                "playing": time.perf_counter() - trained,
-            },
-            "peak_bytes": peak.bytes,
-            "epochs": epochs,
+            "nll": {"test": judged.nll},
+            "play": judged.play,
+            "seconds": {"scoring": weighed.seconds, **judged.seconds},
+            "peak_bytes": max(peaks, default=None),
+            "epochs": judged.epochs,
             "notes": list(self.pool.notes),
             **weighed.facts,
         }
+
+    def _judged(self, weights: Floats | None) -> Judged:
+        """The policy of these weights; methods that weigh alike share one, which is the same."""
+        key = b"" if weights is None else weights.tobytes()
+        if key not in self._policies:
+            self._policies[key] = self._judge(lambda: self._train(weights).epochs)
+        return self._policies[key]
+
+    def _judge(self, train: Callable[[], float]) -> Judged:
+        """Train a policy, and see how it does."""
+        with peak_of(self.ground.student.backbone.device) as peak:
+            began = time.perf_counter()
+            epochs = train()
+            trained = time.perf_counter()
+            loss = float(self.problem.evaluate(self.test).mean())
+            played = self._play()
+        seconds = {"training": trained - began, "playing": time.perf_counter() - trained}
+        return Judged(loss, played, seconds, epochs, peak.bytes)
 
     def _weighed(self, cell: Planned) -> Weighed:
         """What the method of a cell says."""
