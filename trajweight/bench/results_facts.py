@@ -135,8 +135,19 @@ class ModelFacts:
         self, metric: Metric, baseline: str, *, where: Callable[[Setting], bool] = lambda _: True
     ) -> Difference | None:
         """Learned less baseline; None where they share no run."""
-        learned = self.runs(self.claims.methods.learned, metric.path, where=where)
-        return self._compared(learned, self.runs(baseline, metric.path, where=where))
+        return self.between(metric, self.claims.methods.learned, baseline, where=where)
+
+    def between(
+        self,
+        metric: Metric,
+        first: str,
+        second: str,
+        *,
+        where: Callable[[Setting], bool] = lambda _: True,
+    ) -> Difference | None:
+        """One method less another; None where they share no run."""
+        runs = (self.runs(name, metric.path, where=where) for name in (first, second))
+        return self._compared(*runs)
 
     def level(
         self, method: str, path: str, *, where: Callable[[Setting], bool] = lambda _: True
@@ -177,6 +188,17 @@ class ModelFacts:
             if gains:
                 found[metric.name] = min(gains, key=gains.__getitem__)
         return found
+
+    def best_in(self, metric: Metric, setting: Setting) -> str | None:
+        """The label-free baseline that is best in a setting, of those with the most runs there."""
+        there = {
+            name: [run.value for run in found.values()]
+            for name in self.label_free
+            if (found := self.runs(name, metric.path, where=setting.__eq__))
+        }
+        most = max(map(len, there.values()), default=0)
+        means = {name: float(np.mean(each)) for name, each in there.items() if len(each) == most}
+        return max(means, key=lambda name: metric.sign * means[name], default=None)
 
     def rivals(self, metric: Metric) -> list[str]:
         """Uniform, permuted and the best label-free baseline, as far as there are runs."""

@@ -11,6 +11,7 @@ from trajweight.analysis.resampling import Interval
 from trajweight.bench.results import PRIMARY, Planned, document, write_results
 from trajweight.bench.results_cells import Setting, read_cells, read_claims
 from trajweight.bench.results_facts import facts_of, verdict
+from trajweight.bench.results_why import why
 from trajweight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -216,6 +217,36 @@ def test_cells_without_weights_or_play_make_a_page_too(tmp_path) -> None:
     assert "test NLL: no claim against permuted learned weights: no runs in common." in page
     assert "AUROC: learned weights have none here." in page
     assert f"greedy return is missing in {len(bare)} of {len(bare)} cells." in page
+
+
+def test_what_was_to_be_gained_and_who_took_it_is_told_setting_by_setting(tmp_path) -> None:
+    found = cells(EFFECTS | {"learned-ungated": EFFECTS["learned"]}, environments=["coin"])
+    for one in found:
+        if one["method"] == "learned" and one["seed"] < 3:
+            one["selected"] = "uniform"
+
+    text = "\n".join(why(facts(tmp_path, found))).replace("\\", "")
+
+    without, with_noise = re.findall(r"- coin, (?:0|40)% noise, 50 validation: (.*)", text)[:2]
+    assert "nothing is gained that these seeds can show" in without
+    assert "which is not decided" in without
+    # at 40 %: oracle -0.2, learned 0.1, uniform 0.4, dsir -0.1, each times 0.4
+    assert re.search(r"Without the planted bad rows -0\.2[34]\d \(-0\.2", with_noise)
+    assert re.search(r"gain, (4[89]|5[012])% of that: -0\.1[12]\d \(-0\.1", with_noise)
+    assert re.search(r"uniform weights in 3 of 8 seeds, .* come to -0\.1[12]", with_noise)
+    assert re.search(r"dsir is better than learned weights, by 0\.0[78]", with_noise)
+    assert re.search(r"\| coin, 40% noise, 50 validation .*\| dsir \| 5 of 8 \|", text)
+
+
+def test_from_few_seeds_or_without_an_oracle_no_reasons_are_given(tmp_path) -> None:
+    few = cells(EFFECTS, environments=["coin"], noises=[0.4], seeds=range(4))
+    blind = [one for one in cells(EFFECTS, noises=[0.4]) if one["method"] != "oracle"]
+
+    told, untold = ("\n".join(why(facts(tmp_path, lines))) for lines in (few, blind))
+
+    assert "4 seeds, too few to say." in told
+    assert "no runs of oracle, learned and uniform weights in common." in untold
+    assert "gain" not in told.partition("- coin")[2]
 
 
 def test_nothing_lost_without_noise_takes_an_interval_within_the_margin(tmp_path) -> None:
