@@ -13,7 +13,7 @@ from trajweight.checkpoint import Checkpoints
 from trajweight.claim import claimed
 from trajweight.config import COMPARE, LEARNED, ReturnsConfig
 from trajweight.embedded import DEFAULT_MODEL, HUB_ID
-from trajweight.errors import ConfigError, DivergenceError
+from trajweight.errors import ConfigError
 from trajweight.features import LOSSES
 from trajweight.ground import Ground, problem_of
 from trajweight.interruption import Interruption
@@ -21,7 +21,7 @@ from trajweight.job import Job, settings_of, without_head
 from trajweight.journal import Journal
 from trajweight.learning import Outcome, Scored, learn_weights, score_rows
 from trajweight.manifest import version_of
-from trajweight.preparing import material_of, require_synthetic, tokenise
+from trajweight.preparing import material_of, require_synthetic, rows_by_name, tokenise
 from trajweight.processes import joined
 from trajweight.progress import Progress
 from trajweight.retraining import RETRAINED, card_of, retrain, save_adapter
@@ -255,21 +255,17 @@ def _learn(
         tracker.log(facts)
 
     try:
-        ground = Ground.of(
-            loaded,
-            material,
-            job.config,
-            progress=job.progress,
-            stopwatch=job.stopwatch,
-            journal=journal,
-            processes=job.processes,
-        )
-        outcome = learn_weights(ground, on_step=told)
-    except DivergenceError as error:
-        names = list(encoded)
-        where = ", ".join(names[row] for row in error.rows[:5])
-        message = f"{error.message}; trajectories: {where}"
-        raise DivergenceError(message, rows=error.rows, hint=error.hint) from error
+        with rows_by_name(encoded):
+            ground = Ground.of(
+                loaded,
+                material,
+                job.config,
+                progress=job.progress,
+                stopwatch=job.stopwatch,
+                journal=journal,
+                processes=job.processes,
+            )
+            outcome = learn_weights(ground, on_step=told)
     finally:
         tracker.close()
     tensors, described = outcome.head.pack()
@@ -294,7 +290,8 @@ def _learn(
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
     if job.config.retrain.enabled:
-        outcome = _retrained(job, outcome)
+        with rows_by_name(encoded):
+            outcome = _retrained(job, outcome)
         _save_adapter(job, outcome, loaded, material)
     if outcome.facts["selected"] in ("uniform", "returns"):
         rival = "uniform ones" if outcome.facts["selected"] == "uniform" else "those from returns"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from trajweight.encoded import Encoded
-from trajweight.errors import DataError
+from trajweight.errors import DataError, DivergenceError
 from trajweight.folding import folding_of
 from trajweight.leakage import relatives
 from trajweight.material import Material
@@ -18,7 +19,7 @@ from trajweight.table import trajectory_of
 from trajweight.tokenization import encode_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from trajweight.config import ReturnsConfig
     from trajweight.job import Job
@@ -33,6 +34,27 @@ def require_synthetic(job: Job) -> None:
     if job.count("train", "synthetic") == 0:
         message = "there is no synthetic trajectory to weigh: every row read is real or excluded"
         raise DataError(message, hint="Pass synthetic files too, or --synthetic SOURCE.")
+
+
+@contextmanager
+def rows_by_name(names: Iterable[str]) -> Iterator[None]:
+    """Say on which trajectories a training in this block left the finite numbers.
+
+    Args:
+        names: Of the rows that are trained on, in their order.
+
+    Raises:
+        DivergenceError: The one that was raised, with the names of its first rows.
+    """
+    try:
+        yield
+    except DivergenceError as error:
+        known = dict(enumerate(names))
+        where = [known[row] for row in error.rows[:5] if row in known]
+        if not where:
+            raise
+        message = f"{error.message}; trajectories: {', '.join(where)}"
+        raise DivergenceError(message, rows=error.rows, hint=error.hint) from error
 
 
 def tokenise(

@@ -21,7 +21,7 @@ from trajweight.config import LEARNED
 from trajweight.contest import contest
 from trajweight.errors import ConfigError, TrajweightError
 from trajweight.ground import Ground
-from trajweight.preparing import material_of, require_synthetic, tokenise
+from trajweight.preparing import material_of, require_synthetic, rows_by_name, tokenise
 from trajweight.scorers import names, scorer
 from trajweight.scorers.scorer import Pool, weights_of
 from trajweight.verdict import Candidate, candidate_of, gain_over
@@ -54,7 +54,7 @@ def weigh_by(job: Job, name: str) -> None:
     require_synthetic(job)
     lengths, ground = ({}, None) if method.needs == "rows" else _model_at_work(job)
     pool = pool_of(job, ground)
-    with job.stopwatch.stage(name):
+    with job.stopwatch.stage(name), rows_by_name(lengths):
         scored = method.score(pool)
     ids = pool.synthetic["traj_id"].to_list()
     weights = weights_of(scored, target_ess=job.config.outer.target_ess)

@@ -229,6 +229,29 @@ def test_one_rival_that_fails_costs_itself_only(
     assert told["shorter"]["loss"] > 0
 
 
+@pytest.mark.parametrize(("method", "names"), [("dimp", "; trajectories: "), ("dsir", "")])
+def test_a_training_that_diverges_names_the_trajectories(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, names: str
+) -> None:
+    from trajweight.errors import DivergenceError
+    from trajweight.scorers import scorer
+
+    def fails(*_: object) -> None:
+        message = "left the finite numbers"
+        raise DivergenceError(message, rows=[0, 1])
+
+    monkeypatch.setattr(type(scorer(method)), "score", fails)
+    settings = tmp_path / "settings.toml"
+    settings.write_text(QUICK)
+    run = tmp_path / "run"
+    said = call("score", data, "--config", settings, "--method", method, "--out", run)
+
+    assert said.code == 1
+    ids = pl.read_parquet(run / "trajectories.parquet")["traj_id"].to_list()
+    told = said.err.partition("left the finite numbers")[2].splitlines()[0]
+    assert told == (names and names + ", ".join(ids[:2]))
+
+
 def test_train_bilevel_learns_or_says_that_it_was_told_not_to(data: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text('method = "dsir"\n' + QUICK)

@@ -45,7 +45,7 @@ from trajweight.stopwatch import Stopwatch
 from trajweight.weights import effective_sample_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -53,8 +53,10 @@ if TYPE_CHECKING:
 
     from trajweight.bench.environment import Environment
     from trajweight.bench.episodes import Episode, Planted
+    from trajweight.bench.pools import PlantedPool
     from trajweight.bench.results import Planned
     from trajweight.bench.results_cells import Setting
+    from trajweight.config import RunConfig
     from trajweight.progress import Progress
 
     Floats = NDArray[np.float64]
@@ -134,8 +136,26 @@ class Trial:
         progress: Progress,
         generated: Sequence[Planted] = (),
     ) -> None:
-        """Play the pool, read it as a user's files are read, and tokenise it."""
+        """Play the pool, read it as a user's files are read, and warm the model up on it."""
         self.grid, self.setting, self.seed, self.progress = grid, setting, seed, progress
+        self.environment: Environment = ENVIRONMENTS[setting.environment]()
+        self.pool = self._played(generated)
+        self.config = self._settings(model, write_pool(self.pool, folder))
+        self.job = Job.begin(self.config, folder / "run", force=True, progress=progress, argv=())
+        self.job.read()
+        self._split()
+        self._stand_on_ground()
+        self._outcomes: dict[str, Outcome | TrajweightError] = {}
+        self._search_seconds: dict[str, float] = {}
+        self._policies: dict[bytes, Judged] = {}
+
+    def _played(self, generated: Sequence[Planted]) -> PlantedPool:
+        """The pool.
+
+        Raises:
+            ConfigError: If the environment cannot give as many validation trajectories.
+        """
+        grid, setting = self.grid, self.setting
         plan = PoolPlan(
             setting.environment,
             noise=setting.noise,
@@ -144,36 +164,36 @@ class Trial:
             n_dev=grid.n_dev,
             n_test=grid.n_test,
             n_synthetic=grid.n_synthetic,
-            seed=seed,
+            seed=self.seed,
         )
-        progress.start("playing the pool")
-        self.pool = build_pool(plan, ENVIRONMENTS, generated)
-        progress.finish()
-        if len(self.pool.validation) < setting.n_validation:
-            message = f"{setting}: {' '.join(self.pool.notes)}"
+        self.progress.start("playing the pool")
+        pool = build_pool(plan, ENVIRONMENTS, generated)
+        self.progress.finish()
+        if len(pool.validation) < setting.n_validation:
+            message = f"{setting}: {' '.join(pool.notes)}"
             raise ConfigError(message, hint="Ask for fewer validation trajectories.")
-        self.environment: Environment = ENVIRONMENTS[setting.environment]()
-        written = write_pool(self.pool, folder)
-        config = grid.settings({})
-        self.config = replace(
+        return pool
+
+    def _settings(self, model: str, written: Mapping[str, Path]) -> RunConfig:
+        """Of the run that learns on these files."""
+        config, paths = self.grid.settings({}), tuple(map(str, written.values()))
+        return replace(
             config,
             # ten validation rows are part of the question
-            data=replace(
-                config.data, paths=tuple(str(path) for path in written.values()), force=True
-            ),
+            data=replace(config.data, paths=paths, force=True),
             model=replace(config.model, model=model),
-            seed=seed,
+            seed=self.seed,
         )
-        self.job = Job.begin(self.config, folder / "run", force=True, progress=progress, argv=())
-        self.job.read()
-        self._split()
+
+    def _stand_on_ground(self) -> None:
+        """Run the model once over all rows, warm it up, and find the truth and the test rows."""
         loaded, encoded = tokenise(self.job)
         returns, floor = self.config.returns, self.config.outer.w_min
         material = material_of(self.job, encoded, returns, floor=floor)
         self.tokenizer = loaded.tokenizer
         stopwatch = Stopwatch()
         self.ground = Ground.of(
-            loaded, material, self.config, progress=progress, stopwatch=stopwatch
+            loaded, material, self.config, progress=self.progress, stopwatch=stopwatch
         )
         # Made before any method asks, so that none is charged for all, or goes free.
         self.ground.begin()
@@ -184,9 +204,6 @@ class Trial:
         splits = dict(self.job.table.select("traj_id", "split").iter_rows())
         self.test = [place for place, name in enumerate(names) if splits[name] == "test"]
         self.problem = problem_of(self.ground.student, material, RETRAINED, whole_vocabulary=True)
-        self._outcomes: dict[str, Outcome | TrajweightError] = {}
-        self._search_seconds: dict[str, float] = {}
-        self._policies: dict[bytes, Judged] = {}
 
     def _split(self) -> None:
         """Every row its split, as the pool was planned."""
