@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajweight.dial import effective_share, mean_one
 from trajweight.errors import ConfigError
+from trajweight.weights import effective_share, mean_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from trajweight.errors import ConfigError, DataError
-from trajweight.weights import effective_sample_size
+from trajweight.errors import ConfigError
+from trajweight.weights import effective_share, mean_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,38 +134,6 @@ def mixed(weights: Floats, share: float) -> Floats:
         array([1.5, 0.5])
     """
     return (1.0 - share) * mean_one(weights) + share
-
-
-def mean_one(weights: Floats) -> Floats:
-    """The same weights with mean one, as float64: (n,) to (n,).
-
-    Raises:
-        DataError: If one is negative or not finite, or none is above zero.
-    """
-    found = np.asarray(weights, dtype=np.float64)
-    bad = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
-    if len(bad):
-        message = f"weight {bad[0]} is {found[bad[0]]}; it must be a finite number of at least 0."
-        raise DataError(message)
-    most = float(found.max(initial=0.0))
-    if most == 0.0:
-        message = f"none of {len(found)} weights is above zero; there is nothing to train on."
-        raise DataError(message)
-    small = found / most  # first, so that no sum overflows
-    return small / float(small.mean())
-
-
-def effective_share(weights: Floats) -> float:
-    """ESS/n, above 0 and at most 1: what part of the rows counts.
-
-    Args:
-        weights: Non-negative weights, not all zero. Shape (n,).
-
-    Example:
-        >>> effective_share(np.array([1.0, 1.0, 0.0, 0.0]))
-        0.5
-    """
-    return min(float(effective_sample_size(weights)) / len(weights), 1.0)
 
 
 _WAYS: Final[dict[str, Callable[[Floats, float], Floats]]] = {

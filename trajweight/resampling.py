@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trajweight.dial import mean_one
 from trajweight.errors import ConfigError
+from trajweight.weights import mean_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -69,6 +69,39 @@ def effective_sample_size(w: Any) -> Any:
     return 1.0 / (share * share).sum()
 
 
+def effective_share(weights: Floats) -> float:
+    """ESS/n, above 0 and at most 1: what part of the rows counts.
+
+    Args:
+        weights: Non-negative weights, not all zero. Shape (n,).
+
+    Example:
+        >>> import numpy as np
+        >>> effective_share(np.array([1.0, 1.0, 0.0, 0.0]))
+        0.5
+    """
+    return min(float(effective_sample_size(weights)) / len(weights), 1.0)
+
+
+def mean_one(weights: Floats) -> Floats:
+    """The same weights with mean one, as float64: (n,) to (n,).
+
+    Raises:
+        DataError: If one is negative or not finite, or none is above zero.
+    """
+    found = np.asarray(weights, dtype=np.float64)
+    bad = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(bad):
+        message = f"weight {bad[0]} is {found[bad[0]]}; it must be a finite number of at least 0."
+        raise DataError(message)
+    most = float(found.max(initial=0.0))
+    if most == 0.0:
+        message = f"none of {len(found)} weights is above zero; there is nothing to train on."
+        raise DataError(message)
+    small = found / most  # first, so that no sum overflows
+    return small / float(small.mean())
+
+
 def real_row_weight(n_real_train: int, n_synthetic_train: int, share: float) -> float:
     """The constant weight of each real training row that gives real rows their share of mass.
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trajweight.dial import How, clipped, effective_share, mean_one, mixed, tempered, turn_dial
+from trajweight.dial import How, clipped, mixed, tempered, turn_dial
 from trajweight.errors import ConfigError, DataError
+from trajweight.weights import effective_share, mean_one
 
 WAYS: tuple[How, ...] = ("temper", "clip", "mix")
 

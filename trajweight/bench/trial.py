@@ -30,7 +30,6 @@ from trajweight.bench.peak import peak_of
 from trajweight.bench.playing import DECODINGS, play
 from trajweight.bench.pools import PoolPlan, build_pool, write_pool
 from trajweight.config import LEARNED
-from trajweight.dial import mean_one
 from trajweight.errors import ConfigError, TrajweightError
 from trajweight.features import adapter_tensors, set_adapter
 from trajweight.ground import Ground, problem_of
@@ -42,7 +41,7 @@ from trajweight.rivals import pool_of
 from trajweight.scorers import scorer
 from trajweight.scorers.scorer import weights_of
 from trajweight.stopwatch import Stopwatch
-from trajweight.weights import effective_sample_size
+from trajweight.weights import effective_sample_size, mean_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
