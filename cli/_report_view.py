@@ -179,7 +179,9 @@ def _learning(learning: Facts) -> list[RenderableType]:
         noise = "unknown, with one task" if error is None else f"{error:.4f} over tasks"
         has_dev = learning.get("uniform_dev_loss") is not None
         judges = "dev" if has_dev else "validation, for want of dev rows,"
-        gain = f"Gain on {judges} {learning['dev_gain']:+.4f}"
+        steps = learning.get("contest_steps")
+        after = f" after trainings of {steps} steps each" if steps else ""
+        gain = f"Gain on {judges}{after} {learning['dev_gain']:+.4f}"
         parts.append(Text(f"{gain}, standard error {noise}."))
     parts += _tradeoff(learning)
     if learning.get("reliability") is not None:

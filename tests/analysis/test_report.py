@@ -22,6 +22,7 @@ HEAD = {
     "weighted_dev_loss": 1.0,
     "dev_gain": 0.25,
     "dev_gain_se": 0.1,
+    "contest_steps": 20,
 }
 
 

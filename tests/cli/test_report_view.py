@@ -113,6 +113,12 @@ def test_every_part_of_the_report_is_there(facts) -> None:
         assert part in text
 
 
+def test_a_gain_says_how_long_the_trainings_were(tmp_path: Path) -> None:
+    text = shown(facts_of(tmp_path, contest_steps=20))
+
+    assert "Gain on dev after trainings of 20 steps each +0.2500, standard error 0.0625" in text
+
+
 def test_a_gain_says_when_its_noise_is_not_known(tmp_path: Path) -> None:
     text = shown(facts_of(tmp_path, dev_gain=-0.5, dev_gain_se=None))
 
