@@ -200,6 +200,14 @@ class ModelFacts:
         means = {name: float(np.mean(each)) for name, each in there.items() if len(each) == most}
         return max(means, key=lambda name: metric.sign * means[name], default=None)
 
+    def seeds_that_took(self, what: str, setting: Setting) -> tuple[int, ...]:
+        """Seeds of a setting in which dev took these weights, head or uniform, as learned ones."""
+        return tuple(
+            cell.seed
+            for cell in self._by_method.get(self.claims.methods.learned, ())
+            if cell.setting == setting and cell.record.get("selected") == what
+        )
+
     def rivals(self, metric: Metric) -> list[str]:
         """Uniform, permuted and the best label-free baseline, as far as there are runs."""
         parts = self.claims.methods
