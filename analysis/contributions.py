@@ -1,11 +1,12 @@
 """What each kind of feature adds to the head's score of a row, against the mean training row.
 
 The score is a function of groups of features: the embedding, the length, the turns, the loss under
-the base model, and the likelihood ratio, which is how much lower the loss is after training on real
-rows. A group that is left out has the mean of the training rows in its place. The Shapley value of
-a group is what it adds on average over all orders in which the groups can come in (Shapley 1953;
-for predictions Strumbelj and Kononenko 2010). With five groups all 32 subsets are computed, so the
-values are exact and sum to the score minus that of the mean training row, whatever the head is.
+the base model, and the likelihood ratio: how much higher the loss is after training on real rows,
+below zero where the row became likelier. A group that is left out has the mean of the training rows
+in its place. The Shapley value of a group is what it adds on average over all orders in which the
+groups can come in (Shapley 1953; for predictions Strumbelj and Kononenko 2010). With five groups
+all 32 subsets are computed, so the values are exact and sum to the score minus that of the mean
+training row, whatever the head is.
 
 The numbers of `trajweight.features` and `trajweight.reweighting` are computed again with numpy, so
 that a head can be asked without torch.

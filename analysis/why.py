@@ -261,8 +261,8 @@ def _contributions(run: Run, row: Row, learning: dict[str, Any]) -> dict[str, An
     read = _features(run, row)
     if read is None:
         return _missing(
-            "features.parquet lacks the losses that the head reads: an older trajweight wrote it. "
-            "Run it again to have them."
+            "features.parquet lacks losses that features are made of: an older trajweight wrote "
+            "it. Run it again to have them."
         )
     found = contributions(arrays, config, read)
     if abs(found.score - row["score"]) > _ROUNDING * max(1.0, abs(row["score"])):

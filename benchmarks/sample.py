@@ -58,16 +58,8 @@ def measure(seed: int, out: Path, options: list[str]) -> dict[str, Any]:
 
 
 LEARNING = (
-    *(
-        "model",
-        "selected",
-        "outer_steps",
-        "dev_gain",
-        "dev_gain_se",
-        "base_outer_loss",
-        "uniform_outer_loss",
-        "weighted_outer_loss",
-    ),
+    *("model", "selected", "outer_steps", "dev_gain", "dev_gain_se", "contest_steps"),
+    *("base_outer_loss", "uniform_outer_loss", "weighted_outer_loss"),
     *("uniform_dev_loss", "weighted_dev_loss"),
 )
 
@@ -116,8 +108,9 @@ def told(results: dict[str, Any]) -> str:
             "",
             "AUROC is that of the weights against `quality` over the synthetic training rows; "
             f"that of shortness alone is {first['auroc_of_shortness']:.2f} and that of a low base "
-            f"loss {first['auroc_of_low_loss']:.2f}. The columns by source are mean weights; the "
-            "first three sources are good.",
+            f"loss {first['auroc_of_low_loss']:.2f}. Dev losses are those after as many steps of "
+            "training as dev needed, so they compare in their own line alone. The columns by "
+            "source are mean weights; the first three sources are good.",
         ]
     )
 
@@ -125,13 +118,14 @@ def told(results: dict[str, Any]) -> str:
 def table_of(runs: list[dict[str, Any]]) -> str:
     """One line a run."""
     names = [source["source"] for source in runs[0]["sources"]]
-    head = ["seed", "AUROC", "ESS/n", "dev loss, uniform", "weighted", "seconds", *names]
+    head = ["seed", "AUROC", "ESS/n", "dev loss, uniform", "weighted", "steps", "seconds", *names]
     lines = [head, ["---"] * len(head)]
     for run in runs:
         means = {source["source"]: f"{source['weight']:.2f}" for source in run["sources"]}
         losses = [f"{run[key]:.3f}" for key in ("uniform_dev_loss", "weighted_dev_loss")]
         numbers = [str(run["seed"]), f"{run['auroc']:.3f}", f"{run['ess_fraction']:.2f}", *losses]
-        lines.append([*numbers, f"{run['wall_seconds']:.0f}", *(means[name] for name in names)])
+        numbers += [str(run["contest_steps"]), f"{run['wall_seconds']:.0f}"]
+        lines.append([*numbers, *(means[name] for name in names)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -148,11 +142,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tell", action="store_true", help="only tell the committed results again")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 0])
+    parser.add_argument("--keep", type=Path, help="leave the runs in this folder, by their place")
     chosen, options = parser.parse_known_args()
     if not chosen.tell:
         with tempfile.TemporaryDirectory() as folder:
             runs = [
-                measure(seed, Path(folder) / str(place), options)
+                measure(seed, (chosen.keep or Path(folder)) / str(place), options)
                 for place, seed in enumerate(chosen.seeds)
             ]
         machine = {

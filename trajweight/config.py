@@ -228,7 +228,7 @@ class OuterConfig:
         temperatures: What the scores may be divided by; dev chooses, with uniform weights always
             among the candidates.
         contest_steps: Inner steps of each run that compares candidates on dev; four times as many
-            where so few leave it open.
+            where these differ by no more than three standard errors.
         ensemble: Heads trained on other seeds, and on validation tasks drawn again; with fewer than
             200 real rows on training and validation rows divided again, each after a warm-up of
             its own.

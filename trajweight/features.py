@@ -1,9 +1,10 @@
 """What the head sees of a trajectory, computed once from the frozen model.
 
 An embedding (mean last hidden state over the assistant tokens, reduced to its principal
-components), length and turns, the mean loss of all, first and later replies, under the base model
-and under an adapter trained on real rows, and how much lower it is there. With these the head can
-express every cheap score - length, perplexity, likelihood ratio - and is free to reverse it.
+components), length and turns, the mean loss of all, first and later replies under the base model,
+and how much higher it is under an adapter trained on real rows, which is below zero where the row
+became likelier. With these the head can express every cheap score - length, perplexity, likelihood
+ratio - and is free to reverse it.
 """
 
 from __future__ import annotations

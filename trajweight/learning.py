@@ -49,7 +49,7 @@ class Scored:
         apart: The same by each head of an ensemble, each with mean one. Shape (n_synthetic, k).
         embeddings: Shape (n, d).
         base_nll: Loss under the base model, in nats a token. Shape (n,).
-        losses: What the heads know of the losses, see `trajweight.features.LOSSES`; one for every
+        losses: What features are made of, see `trajweight.features.LOSSES`; one for every
             adapter of the likelihood under real data, or one where there is none. Shape (n, 6).
     """
 

@@ -280,8 +280,9 @@ def _learn(
     job.run.save_head(tensors, config)
     if outcome.course is not None:
         job.run.save_direction(packed(outcome.course, outcome.ground.student.vocabulary))
-    compared = compare(job, outcome) if job.config.method == COMPARE else None
-    if compared is not None:
+    if job.config.method == COMPARE:
+        with rows_by_name(encoded):
+            compared = compare(job, outcome, list(encoded))
         outcome = _with_choice(job, outcome, compared, list(encoded))
         chosen: dict[str, Any] = {
             key: outcome.facts[key] for key in ("selected", "method") if key in outcome.facts
@@ -391,7 +392,7 @@ def _save_scores(job: Job, scored: Scored, names: list[str], material: Material)
 
 
 def _loss_columns(losses: Sequence[Tensor]) -> dict[str, pl.Series]:
-    """The losses that the heads read, beside ``base_nll``: of the base model one number a row.
+    """The losses that features are made of, beside ``base_nll``: of the base model one a row.
 
     After real rows it is as many as there are adapters trained on real rows: a list a row.
     """

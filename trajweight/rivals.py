@@ -2,7 +2,8 @@
 
 Every method is given the same rows to look at and meets the same target of the effective sample
 size. Side by side they are judged as learned weights are: short trainings from one state on the
-same batches, and the loss of dev rows afterwards.
+same batches, of as many steps as it took to hold learned weights against uniform ones, and the loss
+of dev rows afterwards.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ class Compared:
     facts: list[dict[str, Any]]
 
 
-def compare(job: Job, outcome: Outcome, methods: Sequence[str] = ()) -> Compared:
+def compare(
+    job: Job, outcome: Outcome, trajectories: Sequence[str], methods: Sequence[str] = ()
+) -> Compared:
     """Set the learned weights beside those of every method, and let dev choose.
 
     The weights that learning ended with stand, unless a rival saves more than chance would give
@@ -135,7 +138,11 @@ def compare(job: Job, outcome: Outcome, methods: Sequence[str] = ()) -> Compared
     Args:
         job: Told of every method that cannot be used here.
         outcome: What learning left.
+        trajectories: Names of the material's rows, to tell on which a training diverges.
         methods: Names; by default all.
+
+    Raises:
+        DivergenceError: If a training of the contest leaves the finite numbers.
     """
     ground, progress = outcome.ground, job.progress
     pool = pool_of(job, lambda: ground)
@@ -150,7 +157,8 @@ def compare(job: Job, outcome: Outcome, methods: Sequence[str] = ()) -> Compared
         told[name] = {"needs": method.needs, "sentence": method.sentence}
         began = time.perf_counter()
         try:
-            found = method.score(pool)
+            with rows_by_name(trajectories):
+                found = method.score(pool)
             weights[name] = weights_of(found, target_ess=target)
             scores[name] = found.scores
         except TrajweightError as error:  # one rival that fails must not cost the search

@@ -124,9 +124,9 @@ class TrainedHead:
             message = "a table head knows only the rows it was trained on"
             raise RunError(message, hint="Train with --head mlp to score new rows.")
         mapped = FeatureMap(tensors["map.centre"], tensors["map.components"])
-        if (reads := config["features"]) != mapped.names:
-            others = ", ".join(sorted(set(reads) ^ set(mapped.names)))
-            message = f"the head reads other features than this trajweight makes: {others}"
+        if shape.kind in ("mlp", "linear") and (reads := config["features"]) != mapped.names:
+            others = ", ".join(sorted(set(reads) - set(mapped.names))) or "another order of them"
+            message = f"the head reads features that this trajweight does not make: {others}"
             raise RunError(message, hint="Train a new head with this version.")
         return cls(
             heads=HeadEnsemble(

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 #: Temperatures between which the one that meets the target of the effective sample size lies.
 _FLATTEST, _HALVINGS = 1024.0, 40
-#: A gain or loss on dev of this many standard errors is clear. What is not is asked again, by
-#: trainings that are so many times as long: what weights do comes slowly where it is little.
+#: A gain or loss on dev of more than this many standard errors is clear. What is not is asked
+#: again, by trainings that are so many times as long: what weights do comes slowly where it is
+#: little.
 _CLEAR, _LONGER = 3.0, 4
 
 
@@ -88,9 +89,14 @@ class Verdict:
         return self.gain > (self.error or 0.0)
 
     @property
-    def is_clear(self) -> bool:
-        """Whether longer trainings could hardly say otherwise."""
-        return self.error is not None and abs(self.gain) > _CLEAR * self.error
+    def is_open(self) -> bool:
+        """Whether longer trainings may decide what these did not.
+
+        Equal weights stay equal, and a single task never tells its noise.
+        """
+        if self.error is None or torch.equal(self.best.weights, self.baseline.weights):
+            return False
+        return abs(self.gain) <= _CLEAR * self.error
 
     def tradeoff(self) -> list[dict[str, float | None]]:
         """Loss against effective sample size; temperature None for returns alone and uniform."""
@@ -157,16 +163,15 @@ def hold_contest(
         candidates["returns"] = material.prior.weights
     candidates["uniform"] = torch.ones_like(next(iter(weights.values())))
     steps = config.outer.contest_steps
-    progress.start("contest with uniform weights", (1 + _LONGER) * len(candidates))
-    first = _bout(inner, start, candidates, steps, material, progress.advance)
-    if first.is_clear:
+
+    def bout(stage: str, steps: int) -> Verdict:
+        progress.start(stage, len(candidates))
+        found = _bout(inner, start, candidates, steps, material, progress.advance)
         progress.finish()
-        return first
-    longer = _bout(
-        inner, start, candidates, _LONGER * steps, material, lambda: progress.advance(_LONGER)
-    )
-    progress.finish()
-    return longer
+        return found
+
+    first = bout("contest with uniform weights", steps)
+    return bout("longer contest with uniform weights", _LONGER * steps) if first.is_open else first
 
 
 def _bout(

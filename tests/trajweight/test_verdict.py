@@ -111,8 +111,8 @@ def test_what_a_short_contest_leaves_open_a_longer_one_decides() -> None:
     )
     outright = held(toy, slightly, config=_contest_of(8))
 
-    assert (clear.is_clear, clear.steps) == (True, 2)
-    assert (alike.is_clear, alike.wins, alike.steps) == (False, False, 8)
+    assert (clear.is_open, clear.steps) == (False, 2)
+    assert (alike.is_open, alike.wins, alike.steps) == (False, False, 2)
     # It begins anew: what it says is what a contest of that length says.
     assert left_open.steps == outright.steps == 8
     assert (left_open.gain, left_open.error) == (outright.gain, outright.error)

@@ -66,7 +66,8 @@ MAX_NEW_TOKENS: Final = 48
 PLAIN: Final = "{}"
 #: What a finished cell keeps of the facts of learning.
 _TOLD: Final = (
-    *("dev_gain", "dev_gain_se", "outer_steps", "stopped_because", "temperature", "target_ess"),
+    *("dev_gain", "dev_gain_se", "contest_steps", "outer_steps", "stopped_because"),
+    *("temperature", "target_ess"),
 )
 #: Sets the numbers that deal out weights apart from others of the same seed.
 _DEALING: Final = 7

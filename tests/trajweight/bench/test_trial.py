@@ -14,9 +14,11 @@ from trajweight.bench.ledger import LEFT_OUT, Ledger
 from trajweight.bench.results import write_results
 from trajweight.bench.results_cells import read_cells
 from trajweight.bench.running import run_grid
+from trajweight.bench.trial import Judged, Trial
 from trajweight.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from trajweight.bench.results_cells import Cell
@@ -47,7 +49,10 @@ GRID = Grid(
         "outer": {"min_steps": 1, "max_steps": 1, "contest_steps": 1},
         "retrain": {"epochs": 1.0},
     },
-    ablations={"a group head": {"outer.head": "group"}},
+    ablations={
+        "a group head": {"outer.head": "group"},
+        "no embedding": {"outer.components": 0},
+    },
 )
 
 
@@ -63,7 +68,16 @@ class Said(Progress):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("bench")
     ledger = Ledger(made / "cells.jsonl", GRID.setup())
-    assert run_grid(GRID, ledger, Progress()) == []
+    judge = Trial._judge
+
+    def counted(trial: Trial, train: Callable[[], float]) -> Judged:
+        with (made / "judged").open("a") as stream:
+            stream.write("once\n")
+        return judge(trial, train)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trial, "_judge", counted)
+        assert run_grid(GRID, ledger, Progress()) == []
     return made
 
 
@@ -112,6 +126,16 @@ def test_methods_that_weigh_alike_train_alike(cells: dict[tuple[str, str], Cell]
     assert learned.number("nll.test") == twin.number("nll.test")
     assert weights(ungated) == learned.at("head")
     assert weights(permuted)["ess_fraction"] == pytest.approx(weights(learned)["ess_fraction"])
+
+
+def test_weights_that_several_methods_share_train_one_policy(
+    folder: Path, cells: dict[tuple[str, str], Cell]
+) -> None:
+    told = {cell.number("nll.test") for cell in cells.values() if cell.method != "uniform-matched"}
+
+    # uniform weights for longer are a training of their own, though the weights are not
+    assert len((folder / "judged").read_text().splitlines()) == len(told) + 1
+    assert len(told) < len(cells) - 1
 
 
 def test_weights_change_the_policy(cells: dict[tuple[str, str], Cell]) -> None:
