@@ -12,6 +12,8 @@ from trajweight.weights import (
     WEIGHT_COLUMNS,
     check_weight_table,
     effective_sample_size,
+    effective_share,
+    mean_one,
     real_row_weight,
     weight_table,
 )
@@ -145,3 +147,11 @@ def test_a_table_that_breaks_a_law_is_refused(change, message) -> None:
 
 def test_a_table_with_no_synthetic_training_rows_is_lawful() -> None:
     check_weight_table(weighted().filter(pl.col("origin") == "real"))
+
+
+def test_the_effective_share_and_the_mean_stand_very_large_and_small_weights() -> None:
+    for factor in (1e-300, 1e300):
+        w = np.array([1.0, 3.0]) * factor
+
+        assert mean_one(w) == pytest.approx([0.5, 1.5])
+        assert effective_share(mean_one(w)) == pytest.approx(0.8)

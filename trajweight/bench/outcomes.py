@@ -16,7 +16,7 @@ from trajweight.analysis.discrimination import auroc, average_precision
 from trajweight.analysis.facts import Facts
 from trajweight.analysis.ranks import average_ranks
 from trajweight.errors import DataError
-from trajweight.weights import effective_sample_size
+from trajweight.weights import effective_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,7 @@ def outcome_of_weights(
             name: float(weights[rows].mean()) * len(weights) / total
             for name, rows in of_kind.items()
         },
-        ess_fraction=float(effective_sample_size(weights)) / len(weights),
+        ess_fraction=effective_share(weights),
         length_correlation=rank_correlation_given(weights, lengths, kinds),
         good_mass=float(weights[is_good].sum()) / total,
     )

@@ -41,7 +41,7 @@ from trajweight.rivals import pool_of
 from trajweight.scorers import scorer
 from trajweight.scorers.scorer import weights_of
 from trajweight.stopwatch import Stopwatch
-from trajweight.weights import effective_sample_size, mean_one
+from trajweight.weights import effective_share, mean_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -402,7 +402,7 @@ class Trial:
             is_good=np.array([row.is_good for row in self.planted if row.is_good is not None]),
             lengths=np.array(lengths)[known],
         ).as_dict()
-        judged["ess_fraction"] = float(effective_sample_size(weights)) / len(weights)
+        judged["ess_fraction"] = effective_share(weights)
         means = pl.DataFrame({"kind": kinds, "weight": weights})
         means = means.group_by("kind", maintain_order=True).agg(pl.col("weight").mean())
         judged["mean_by_kind"] = dict(sorted(means.iter_rows()))
