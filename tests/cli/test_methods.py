@@ -225,7 +225,8 @@ def test_one_rival_that_fails_costs_itself_only(
     assert said.code == 0, said.err
     rows = json.loads(said.out)["report"]["learning"]["methods"]
     told = {row["method"]: row for row in rows}
-    assert told["dsir"]["why_not"].startswith("left the finite numbers; trajectories: ")
+    first = pl.read_parquet(tmp_path / "run" / "trajectories.parquet")["traj_id"][0]
+    assert told["dsir"]["why_not"] == f"left the finite numbers; trajectories: {first}"
     assert told["shorter"]["loss"] > 0
 
 
@@ -250,6 +251,29 @@ def test_a_training_that_diverges_names_the_trajectories(
     ids = pl.read_parquet(run / "trajectories.parquet")["traj_id"].to_list()
     told = said.err.partition("left the finite numbers")[2].splitlines()[0]
     assert told == (names and names + ", ".join(ids[:2]))
+
+
+@pytest.mark.parametrize("training", ["learn_weights", "compare", "retrain"])
+def test_every_training_of_a_run_names_the_trajectories_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: str
+) -> None:
+    from trajweight import pipeline
+    from trajweight.errors import DivergenceError
+
+    def fails(*_: object, **__: object) -> None:
+        message = "left the finite numbers"
+        raise DivergenceError(message, rows=[1])
+
+    monkeypatch.setattr(pipeline, training, fails)
+    settings = tmp_path / "settings.toml"
+    settings.write_text(QUICK)
+    run = tmp_path / "run"
+    options = ("--method", "compare") if training == "compare" else ("--retrain",)
+    said = call("score", data, "--config", settings, *options, "--out", run)
+
+    assert said.code == 1
+    second = pl.read_parquet(run / "trajectories.parquet")["traj_id"][1]
+    assert f"left the finite numbers; trajectories: {second}\n" in said.err
 
 
 def test_train_bilevel_learns_or_says_that_it_was_told_not_to(data: Path, tmp_path: Path) -> None:

@@ -239,7 +239,8 @@ def _costs(facts: ModelFacts) -> str:
     heads = ("method", *(f"{stage}, s" for stage in stages))
     lead = (
         "Medians over runs; the ratio is of scoring and training to those of uniform weights; "
-        "memory is the highest peak, in MB."
+        "memory is the highest peak, in MB. Methods that weigh a pool alike share one training, "
+        "and each is charged for it."
     )
     return f"{lead}\n\n" + table((*heads, "to uniform", "peak, MB"), rows)
 
