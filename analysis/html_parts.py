@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from trajweight.analysis.html_text import text_of
+from trajweight.analysis.shares import share_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,7 +67,9 @@ def _key_figures(facts: Facts) -> list[tuple[str, str, str]]:
         judges = "dev" if learning.get("uniform_dev_loss") is not None else "validation"
         error = learning.get("dev_gain_se")
         noise = "noise unknown" if error is None else f"standard error {error:.4f} over tasks"
-        told = f"nats a token; {noise}"
+        steps = learning.get("contest_steps")
+        after = f", trainings of {steps} steps" if steps else ""
+        told = f"nats a token; {noise}{after}"
         found.append((f"Gain on {judges}", f"{learning['dev_gain']:+.4f}", told))
     if whole.get("n") and whole.get("top_tenth_mass") is not None:
         most = "" if whole.get("max") is None else f"the highest weight is {whole['max']:.2f}"
@@ -81,7 +84,7 @@ def _key_figures(facts: Facts) -> list[tuple[str, str, str]]:
 
 def tables(facts: Facts) -> str:
     """What the story and the figures rest on, each table closed at first."""
-    made = (_sources, _explained, _qualities, _bound, _losses, _methods, _read, _notes)
+    made = (_sources, _explained, _qualities, _bound, _losses, _real_share, _methods, _read, _notes)
     return "".join(make(facts) for make in made)
 
 
@@ -168,6 +171,12 @@ def _losses(facts: Facts) -> str:
             rows.append((name, *(_number(loss, ".4f") for loss in losses)))
     heads = ("loss, nats a token", "validation", "dev")
     return _folded("Losses on real tasks", _table(heads, rows)) if rows else ""
+
+
+def _real_share(facts: Facts) -> str:
+    """Trainings with other shares of the mass for real rows."""
+    heads, rows = share_table((facts.get("learning") or {}).get("real_share") or {})
+    return _folded("Share of real rows", _table(heads, rows)) if rows else ""
 
 
 def _methods(facts: Facts) -> str:

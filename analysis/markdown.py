@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from trajweight.analysis.excerpts import inert
+from trajweight.analysis.shares import share_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ def document(facts: Facts) -> str:
             for part in _section(f"Quality by {one['label']}", _quality(one))
         ),
         *_section("All methods side by side", _methods(facts["learning"].get("methods") or [])),
+        *_section("Share of real rows", _real_share(facts["learning"])),
         *_section("What can be promised", _bound(facts["bound"])),
         *_section("Highest weights", _listed(facts["highest"])),
         *_section("Lowest weights", _listed(facts["lowest"])),
@@ -185,6 +187,11 @@ def _methods(found: Sequence[Facts]) -> str:
         for row in found
     ]
     return table(("method", "dev loss", "gain", "SE", "ESS/n", "like learned"), rows)
+
+
+def _real_share(learning: Facts) -> str:
+    """A line a training with another share of the mass for real rows."""
+    return table(*share_table(learning.get("real_share") or {}))
 
 
 def _bound(bound: Facts) -> str:

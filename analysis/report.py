@@ -63,6 +63,18 @@ class Returns(TypedDict, total=False):
     prior_ess_fraction: float  # of the weights from returns alone
 
 
+class RealShare(TypedDict):
+    """Trainings at several shares of the mass for real rows; see `trajweight.real_share`."""
+
+    share: float  # the one that was taken
+    weight: float  # of each real row then
+    before: float  # the share that real rows have as they are
+    steps: int  # of a training
+    judged_by: str  # dev or validation
+    is_better_alone: bool  # real rows without any synthetic one did better, beyond noise
+    tried: list[dict[str, float | None]]  # share, loss, gain over "before", its error; rising
+
+
 class Learning(TypedDict, total=False):
     """What the learning loop knows and the run's tables do not tell; every key may be missing.
 
@@ -96,6 +108,7 @@ class Learning(TypedDict, total=False):
     tradeoff: list[dict[str, float | None]]  # loss against ESS/n; uniform weights last
     ensemble_kind: str  # cross-fitted or resampled; missing with one head
     reliability: float | None  # mean rank correlation between the heads of an ensemble
+    real_share: RealShare  # missing where no trainings were to find it
     retrained: dict[str, Any]  # missing where no adapter was asked for
     outer_steps: int
     stopped_because: str

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from trajweight.analysis.shares import share_sentence
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -36,6 +38,7 @@ def story(facts: Known) -> list[dict[str, str]]:
         return []
     told = {
         "sources": _sources(facts),
+        "real share": share_sentence(facts["learning"].get("real_share") or {}),
         "length": _length(facts),
         "quality": _quality(facts),
         "distance": _distance(facts["alignment"]),

@@ -470,14 +470,14 @@ class Learning(Data):
         ),
     ] = None
     real_share: Annotated[
-        float | None,
+        str | None,
         Option(
             "--real-share",
             envvar="TRAJWEIGHT_REAL_SHARE",
             show_envvar=False,
-            metavar="X",
-            help="Share of the training mass that real rows keep, between 0 and 1; default their "
-            "share of the training rows.",
+            metavar="X|auto",
+            help="Share of the training mass that real rows keep, between 0 and 1, or auto: the "
+            "best on dev of some whole trainings; default their share of the training rows.",
             rich_help_panel=LEARNING,
         ),
     ] = None

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from trajweight.analysis.excerpts import inert
+from trajweight.analysis.shares import share_table
 from trajweight.cli import _report_details as details
 from trajweight.cli._tables import bars, clipped, new_table, pairs
 
@@ -184,6 +185,7 @@ def _learning(learning: Facts) -> list[RenderableType]:
         gain = f"Gain on {judges}{after} {learning['dev_gain']:+.4f}"
         parts.append(Text(f"{gain}, standard error {noise}."))
     parts += _tradeoff(learning)
+    parts += _real_share(learning.get("real_share") or {})
     if learning.get("reliability") is not None:
         agree = f"Rank correlation between the heads of the ensemble {learning['reliability']:.2f}"
         parts.append(Text(f"{agree}; ranges of the weights are in ensemble.parquet."))
@@ -215,6 +217,15 @@ def _tradeoff(learning: Facts) -> list[RenderableType]:
         name = "uniform" if heat is None else f"{heat:.3g}{mark}"
         table.add_row(name, f"{point['ess_fraction']:.2f}", f"{point['loss']:.4f}")
     return [table]
+
+
+def _real_share(found: Facts) -> list[RenderableType]:
+    """Trainings with other shares of the mass for real rows."""
+    (first, *others), rows = share_table(found)
+    table = new_table((first, "left"), *((head, "right") for head in others))
+    for row in rows:
+        table.add_row(*row)
+    return [table] if rows else []
 
 
 def _retrained(found: Facts) -> str:

@@ -22,6 +22,8 @@ _BESIDE_RESUME: Final = {
     *("resume", "as_json", "quiet", "debug"),
     *("fail_under_ess", "max_top1_mass"),
 }
+#: Options that take a number or a word.
+_NUMBER_OR_WORD: Final = {"real_share"}
 
 
 def resolve(chosen: Data) -> RunConfig:
@@ -109,6 +111,8 @@ def _with(config: RunConfig, option: str, setting: str, value: Any) -> RunConfig
     section, _, name = setting.partition(".")
     if isinstance(value, list):
         value = tuple(value)
+    elif option in _NUMBER_OR_WORD:
+        value = _number_or_word(value)
     try:
         changed = replace(getattr(config, section), **{name: value})
     except ConfigError as error:
@@ -116,3 +120,10 @@ def _with(config: RunConfig, option: str, setting: str, value: Any) -> RunConfig
         message = error.message.replace(name, flag, 1)
         raise ConfigError(message, hint=error.hint) from error
     return replace(config, **{section: changed})
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

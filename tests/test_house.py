@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = """
 11 cli
 10 pipeline turnwise card bench
-9  learning scorers rivals preparing
+9  learning scorers rivals preparing real_share
 8  job ground student verdict material objective choosing trained_head journal retraining folding
 8  tracking originals export verification
 8  join joinedrows joinedtable weightbook hub

@@ -20,6 +20,8 @@ MINIMUM_VALIDATION: Final = 20
 
 #: The methods that are no scorer: weights learned at two levels, and those beside all others.
 LEARNED, COMPARE = "learned", "compare"
+#: A share of real rows that trainings find.
+AUTO: Final = "auto"
 
 #: A setting that does not exist is an error, not a surprise.
 _STRICT: Final = {"extra": "forbid"}
@@ -52,8 +54,9 @@ class DataConfig:
         repair: Mend what is odd about rows where there is one plain remedy.
         dedup: Take out rows that copy another: none, exact ones, or near ones too.
         max_row_bytes: Rows of more bytes are flagged.
-        real_share: Share of the training mass that real rows keep; by default their share of the
-            training rows.
+        real_share: Share of the training mass that real rows keep, or auto: the one that does best
+            on dev in trainings as long as that of ``retrain``, once weights are learned. By default
+            their share of the training rows.
         force: Learn weights with fewer validation trajectories than 20.
     """
 
@@ -69,7 +72,7 @@ class DataConfig:
     repair: bool = False
     dedup: DedupName = "none"
     max_row_bytes: int = 16_000_000
-    real_share: float | None = None
+    real_share: float | Literal["auto"] | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -78,8 +81,14 @@ class DataConfig:
         _require_positive(self, "max_row_bytes")
         if self.limit is not None:
             _require_positive(self, "limit")
-        if self.real_share is not None and not 0 < self.real_share < 1:
-            _refuse("real_share", self.real_share, "a share between 0 and 1")
+        share = self.real_share
+        if share not in (None, AUTO) and not (isinstance(share, float) and 0 < share < 1):
+            _refuse("real_share", share, "a share between 0 and 1, or auto")
+
+    @property
+    def fixed_real_share(self) -> float | None:
+        """The share of real rows where it is a number: None where they count as they are."""
+        return self.real_share if isinstance(self.real_share, float) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +388,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check what is no section."""
         _require_one_of(self, "track", get_args(TrackerName))
+        if self.data.real_share == AUTO and self.method not in (LEARNED, COMPARE):
+            message = f"real_share is auto, which trainings find, and method {self.method} has none"
+            raise ConfigError(message, hint="Give a share between 0 and 1, or --method learned.")
 
     def to_toml(self) -> str:
         """The settings as TOML; settings that stand at 'none' are left out."""

@@ -446,7 +446,7 @@ class Job:
 
     def real_weight(self) -> float:
         """What each real training row counts, the synthetic ones having mean one."""
-        share = self.config.data.real_share
+        share = self.config.data.fixed_real_share
         n_real, n_synthetic = self.count("train", "real"), self.count("train", "synthetic")
         return 1.0 if share is None else real_row_weight(n_real, n_synthetic, share)
 

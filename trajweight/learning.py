@@ -243,7 +243,7 @@ def _learn_heads(
         if member and not folding.is_crossfitted:
             share = resampled_tasks(material, seed)
         elif member:
-            own = refolded(material, seed=seed, real_share=config.data.real_share)
+            own = refolded(material, seed=seed, real_share=config.data.fixed_real_share)
             progress.say(
                 f"head {member + 1} of {of}: {len(own.real)} real rows train and "
                 f"{len(own.validation)} judge; {len(own.left_out)} synthetic rows belong with "

@@ -11,7 +11,7 @@ import torch
 
 from trajweight.checkpoint import Checkpoints
 from trajweight.claim import claimed
-from trajweight.config import COMPARE, LEARNED, ReturnsConfig
+from trajweight.config import AUTO, COMPARE, LEARNED, ReturnsConfig
 from trajweight.embedded import DEFAULT_MODEL, HUB_ID
 from trajweight.errors import ConfigError
 from trajweight.features import LOSSES
@@ -24,6 +24,7 @@ from trajweight.manifest import version_of
 from trajweight.preparing import material_of, require_synthetic, rows_by_name, tokenise
 from trajweight.processes import joined
 from trajweight.progress import Progress
+from trajweight.real_share import choose_real_share
 from trajweight.retraining import RETRAINED, card_of, retrain, save_adapter
 from trajweight.rivals import Compared, compare, weigh_by
 from trajweight.scorers import scorer
@@ -155,7 +156,11 @@ def score_with(
     Raises:
         RunError: If ``trained`` has no head, or the model is another one.
         DataError: If there is no synthetic trajectory to weigh.
+        ConfigError: If trainings are to find the share of real rows: there are none.
     """
+    if config.data.real_share == AUTO:
+        message = "real_share is auto, which trainings find, and a trained head is only applied"
+        raise ConfigError(message, hint="Give a share between 0 and 1, such as its run found.")
     tensors, head_config = trained.head()
     if out.resolve() == trained.folder.resolve():
         message = f"{out} is the trained run itself"
@@ -288,6 +293,10 @@ def _learn(
             key: outcome.facts[key] for key in ("selected", "method") if key in outcome.facts
         }
         job.run.save_head(tensors, {**config, **chosen})
+    if job.config.data.real_share == AUTO:
+        with rows_by_name(encoded):
+            outcome = _with_real_share(job, outcome)
+    material = outcome.ground.material
     _save_scores(job, outcome.scored, list(encoded), material)
     job.facts |= outcome.facts
     if job.config.retrain.enabled:
@@ -316,6 +325,30 @@ def _with_choice(job: Job, outcome: Outcome, compared: Compared, names: list[str
     return replace(outcome, facts=facts)
 
 
+def _with_real_share(job: Job, outcome: Outcome) -> Outcome:
+    """What learning left, with the real rows' share of mass that dev chose."""
+    ground = outcome.ground
+    if not ground.material.real:
+        job.warn("there are no real training rows, so there is no share of theirs to find")
+        return outcome
+    with job.stopwatch.stage("share of real rows"):
+        choice = choose_real_share(
+            problem_of(ground.student, ground.material, RETRAINED, whole_vocabulary=True),
+            outcome.scored.weights.float(),
+            ground.material,
+            job.config,
+            untrained=ground.untrained,
+            progress=job.progress,
+        )
+    if choice.is_better_alone:
+        job.warn(
+            "real rows alone did better than with the synthetic ones at any share that was tried: "
+            "these synthetic rows do not help a training of this length"
+        )
+    ground = replace(ground, material=replace(ground.material, real_weight=choice.weight))
+    return replace(outcome, ground=ground, facts={**outcome.facts, "real_share": choice.as_facts()})
+
+
 def _tell_what_returns_leave(job: Job, material: Material) -> None:
     """Say it where returns alone gather the weights on fewer rows than was wanted."""
     left = material.prior.ess_fraction if material.prior else 1.0
@@ -337,6 +370,7 @@ def _retrained(job: Job, outcome: Outcome) -> Outcome:
             problem,
             outcome.scored.weights.float(),
             job.config,
+            untrained=ground.untrained,
             dev=ground.material.dev,
             progress=job.progress,
         )

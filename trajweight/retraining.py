@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajweight.errors import ConfigError
+from trajweight.features import set_adapter
 from trajweight.inner import InnerLevel
 from trajweight.problem import Weighing
 
@@ -65,29 +66,59 @@ def retrain(
     weights: Tensor,
     config: RunConfig,
     *,
+    untrained: Sequence[Tensor],
     dev: Sequence[int],
     progress: Progress,
 ) -> Retrained:
-    """Train an adapter from the base on the weighted rows, with decaying rate.
+    """Train an adapter from the base on the weighted rows, and see what it came to.
 
     Args:
         problem: Of the adapter `RETRAINED`, over the whole vocabulary.
         weights: Of the synthetic training rows, mean one. Shape (n,).
         config: Settings; the section ``retrain`` has the epochs and the rate.
+        untrained: The adapter before any training.
         dev: Rows that judge; the validation rows do where there are none.
         progress: Told of every step.
 
     Raises:
         DivergenceError: If losses or gradients stay non-finite.
     """
-    settings = config.retrain
     judge = list(dev) or list(problem.validation)
+    set_adapter(problem.linears, untrained)
     base_loss = float(problem.evaluate(judge).mean())
+    steps = train_whole(problem, weights, config, untrained=untrained, progress=progress)
+    return Retrained(
+        steps=steps,
+        epochs=config.retrain.epochs,
+        base_loss=base_loss,
+        loss=float(problem.evaluate(judge).mean()),
+        judged_by="dev" if dev else "validation",
+    )
+
+
+def train_whole(
+    problem: Problem,
+    weights: Tensor,
+    config: RunConfig,
+    *,
+    untrained: Sequence[Tensor],
+    progress: Progress,
+    stage: str = "retraining",
+) -> int:
+    """Train an adapter from before any training, with decaying rate; gives the steps.
+
+    The arguments are those of `retrain`; ``stage`` is what the training is called.
+
+    Raises:
+        DivergenceError: If losses or gradients stay non-finite.
+    """
+    settings, size = config.retrain, config.inner.batch_size
+    set_adapter(problem.linears, untrained)
     inner = InnerLevel(problem, config.inner, seed=config.seed)
-    rows, size = problem.training, config.inner.batch_size
+    rows = problem.training
     steps = max(1, math.ceil(settings.epochs * len(rows) / size))
     weighing = Weighing(problem)
-    progress.start("retraining", steps)
+    progress.start(stage, steps)
     for step in range(steps):
         for group in inner.optimizer.param_groups:
             group["lr"] = rate_at(step, steps, settings)
@@ -95,13 +126,20 @@ def retrain(
         loss = inner.step(batch, weighing.of(batch, weights))
         progress.advance(loss=loss)
     progress.finish()
-    return Retrained(
-        steps=steps,
-        epochs=settings.epochs,
-        base_loss=base_loss,
-        loss=float(problem.evaluate(judge).mean()),
-        judged_by="dev" if dev else "validation",
-    )
+    return steps
+
+
+def on_real_rows_alone(problem: Problem, config: RunConfig) -> tuple[Problem, RunConfig]:
+    """The same training without synthetic rows: as many steps, so that real rows come more often.
+
+    Args:
+        problem: With real training rows.
+        config: Settings.
+    """
+    alone = replace(problem, left_out=frozenset(problem.synthetic))
+    more_often = len(problem.training) / max(len(alone.training), 1)
+    epochs = config.retrain.epochs * more_often
+    return alone, replace(config, retrain=replace(config.retrain, epochs=epochs))
 
 
 def rate_at(step: int, steps: int, settings: RetrainConfig) -> float:

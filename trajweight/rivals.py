@@ -221,7 +221,7 @@ def _chosen(judged: dict[str, Candidate], standing: str) -> str:
     luck = math.sqrt(2 * math.log(max(len(rivals), 2)))
 
     def beyond_luck(name: str) -> float:
-        gain, error = gain_over(judged[standing], judged[name])
+        gain, error = gain_over(judged[standing].by_task, judged[name].by_task)
         return gain - luck * (error or 0.0)
 
     best = max(rivals, key=beyond_luck, default=standing)
@@ -232,7 +232,7 @@ def _told_of(
     name: str, judged: dict[str, Candidate], scores: dict[str, Floats], outcome: Outcome
 ) -> dict[str, Any]:
     """What the contest says of a method, and how near its order is to the learned one."""
-    gain, error = gain_over(judged[UNIFORM], judged[name])
+    gain, error = gain_over(judged[UNIFORM].by_task, judged[name].by_task)
     found = judged[name]
     alike = None
     if name in scores:

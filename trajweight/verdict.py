@@ -198,7 +198,7 @@ def _bout(
     uniform, alone = found.pop("uniform"), found.pop("returns", None)
     learned = list(found.values())
     best = chosen(learned)
-    gain, error = gain_over(alone or uniform, best)
+    gain, error = gain_over((alone or uniform).by_task, best.by_task)
     return Verdict(
         uniform=uniform,
         alone=alone,
@@ -218,23 +218,28 @@ def chosen(learned: Sequence[Candidate]) -> Candidate:
     save more than its own standard error.
     """
     trained = min(learned, key=lambda each: abs(math.log(each.temperature)))
-
-    def beyond_noise(other: Candidate) -> float:
-        gain, error = gain_over(trained, other)
-        return gain - (error or 0.0)
-
-    best = max(learned, key=beyond_noise)
-    return best if beyond_noise(best) > 0 else trained
+    best = max(learned, key=lambda each: beyond_noise(trained.by_task, each.by_task))
+    return best if beyond_noise(trained.by_task, best.by_task) > 0 else trained
 
 
-def gain_over(baseline: Candidate, other: Candidate) -> tuple[float, float | None]:
+def gain_over(baseline: Tensor, other: Tensor) -> tuple[float, float | None]:
     """Loss saved against a baseline, mean over the tasks, and its standard error.
 
     The error is None with a single task.
+
+    Args:
+        baseline: Loss of each task. Shape (tasks,).
+        other: The same after another training. Shape (tasks,).
     """
-    saved = baseline.by_task - other.by_task
+    saved = baseline - other
     error = float(saved.std()) / len(saved) ** 0.5 if len(saved) > 1 else None
     return float(saved.mean()), error
+
+
+def beyond_noise(baseline: Tensor, other: Tensor) -> float:
+    """What is left of the gain over a baseline once its own standard error is taken off."""
+    gain, error = gain_over(baseline, other)
+    return gain - (error or 0.0)
 
 
 def candidate_of(
@@ -249,7 +254,7 @@ def candidate_of(
         outer: The outer loss, after training.
         material: Whose rows these are.
     """
-    by_task = _task_means(judged, material.dev or material.validation, material)
+    by_task = task_means(judged, material.dev or material.validation, material)
     return Candidate(
         temperature, weights, _ess_fraction(weights), float(by_task.mean()), outer, by_task
     )
@@ -259,10 +264,18 @@ def _ess_fraction(weights: Tensor) -> float:
     return float(effective_sample_size(weights)) / len(weights)
 
 
-def _task_means(losses: Tensor, rows: Sequence[int], material: Material) -> Tensor:
-    """Mean loss of each task, in the order the tasks first appear: (j,) to (tasks,).
+def task_means(losses: Tensor, rows: Sequence[int], material: Material) -> Tensor:
+    """Mean loss of each task, in the order the tasks first appear.
 
     A row counts within its task as it does in the outer loss.
+
+    Args:
+        losses: Of the rows. Shape (j,).
+        rows: Which those are.
+        material: Whose rows they are.
+
+    Returns:
+        Shape (tasks,).
     """
     total: dict[str, float] = {}
     mass: dict[str, float] = {}

@@ -82,6 +82,7 @@ def test_the_settings_file_itself_may_come_from_the_environment(file: Path) -> N
         ("max_row_bytes", 9),
         ("limit", 4),
         ("real_share", 0.25),
+        ("real_share", "auto"),
         ("model", "tiny"),
         ("device", "cpu"),
         ("dtype", "float32"),
@@ -148,7 +149,12 @@ def test_a_settings_file_that_is_missing_or_a_folder_is_named(tmp_path: Path) ->
 
 
 def test_a_value_out_of_range_names_the_flag() -> None:
-    for args in (("--real-share", 2), ("--max-tokens", 0), ("--adapter-layers", -1)):
+    for args in (
+        ("--real-share", 2),
+        ("--real-share", "most"),
+        ("--max-tokens", 0),
+        ("--adapter-layers", -1),
+    ):
         said = call("score", "a.jsonl", *args)
 
         assert said.code == 2

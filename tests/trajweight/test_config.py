@@ -34,6 +34,8 @@ def test_settings_survive_toml() -> None:
         ("[model]\nmax_tokens = 'x'", "model.max_tokens is 'x'"),
         ("[inner]\nbatch_size = 0", "batch_size is 0; it must be 2 or more"),
         ("[data]\nreal_share = 1.5", "real_share is 1.5"),
+        ("[data]\nreal_share = 'most'", "real_share"),
+        ("method = 'dsir'\n[data]\nreal_share = 'auto'", "method dsir has none"),
         ("[data]\ndedup = 'all'", "data.dedup is 'all'"),
         ("[data]\nlimit = 0", "limit is 0; it must be more than 0"),
         ("[data]\nmax_row_bytes = 0", "max_row_bytes is 0"),

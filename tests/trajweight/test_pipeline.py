@@ -100,6 +100,39 @@ def test_real_rows_keep_the_share_they_are_given(data, tmp_path) -> None:
     assert mass["weight"][0] == pytest.approx(mass["weight"][1])
 
 
+def test_real_rows_get_the_share_that_trainings_find(data, tmp_path) -> None:
+    plain = run(data, tmp_path / "plain")
+    found = run(replace(data, real_share="auto"), tmp_path / "run")
+    report = found.report()
+    told = report["learning"]["real_share"]
+    train = found.table("weights").filter(pl.col("split") == "train")
+    mass = dict(train.group_by("origin").agg(pl.col("weight").sum()).iter_rows())
+
+    assert learned(found)["weight"].equals(learned(plain)["weight"])
+    assert mass["real"] / (mass["real"] + mass["synthetic"]) == pytest.approx(told["share"])
+    assert report["weights"]["real_train"]["weight"] == pytest.approx(told["weight"])
+    assert {row["share"] for row in told["tried"]} >= {told["before"], told["share"], 1.0}
+    assert "real share" in {one["about"] for one in report["story"]}
+    assert found.manifest()["seconds"]["share of real rows"] > 0
+
+
+def test_without_real_training_rows_there_is_no_share_to_find(data, tmp_path) -> None:
+    [real, synthetic] = data.paths
+    held_out = DataConfig(paths=(synthetic,), validation_paths=(real,), real_share="auto")
+    found = run(held_out, tmp_path / "run")
+
+    assert "there is no share of theirs to find" in " ".join(found.manifest()["warnings"])
+    assert "real_share" not in found.report()["learning"]
+
+
+def test_a_trained_head_finds_no_share(data, tmp_path) -> None:
+    trained = run(data, tmp_path / "trained")
+    config = RunConfig(data=replace(data, real_share="auto"), **QUICK)
+
+    with pytest.raises(ConfigError, match="a trained head is only applied"):
+        score_with(trained, config, tmp_path / "out", force=False, progress=Progress())
+
+
 def test_no_task_of_real_rows_stands_in_two_splits(data, tmp_path) -> None:
     table = run(data, tmp_path / "run").table("weights")
     held = table.filter((pl.col("origin") == "real") & (pl.col("split") != "excluded"))

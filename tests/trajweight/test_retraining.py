@@ -12,6 +12,7 @@ from tests.commands import QUICK, babble, call, write_rows
 from tests.toy import INNER, N_SYNTHETIC, Toy
 from trajweight.config import RetrainConfig, RunConfig
 from trajweight.errors import ConfigError
+from trajweight.features import adapter_tensors
 from trajweight.models import load_model
 from trajweight.progress import Progress
 from trajweight.retraining import Retrained, rate_at, retrain, save_adapter
@@ -42,7 +43,9 @@ def test_true_weights_give_a_better_adapter_than_inverted_ones() -> None:
     def retrained(share_of_bad: float) -> Retrained:
         toy = Toy(n_bad=N_SYNTHETIC // 2)
         weights = 2 * (share_of_bad * toy.is_bad + (1 - share_of_bad) * (1 - toy.is_bad))
-        return retrain(toy.problem(), weights, config, dev=[], progress=Progress())
+        problem = toy.problem()
+        untrained = adapter_tensors(problem.linears)
+        return retrain(problem, weights, config, untrained=untrained, dev=[], progress=Progress())
 
     true, inverted = retrained(0.0), retrained(1.0)
 

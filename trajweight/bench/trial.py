@@ -15,16 +15,9 @@ import numpy as np
 import polars as pl
 import torch
 
+from trajweight.bench.controls import AUTO_SHARE, MATCHED, ORACLE, PERMUTED, REAL_ONLY, UNGATED
 from trajweight.bench.environments import ENVIRONMENTS
-from trajweight.bench.grid import (
-    MATCHED,
-    ORACLE,
-    PERMUTED,
-    REAL_ONLY,
-    UNGATED,
-    Grid,
-    ablation_key,
-)
+from trajweight.bench.grid import Grid, ablation_key
 from trajweight.bench.outcomes import outcome_of_weights
 from trajweight.bench.peak import peak_of
 from trajweight.bench.playing import DECODINGS, play
@@ -36,7 +29,8 @@ from trajweight.ground import Ground, problem_of
 from trajweight.job import Job
 from trajweight.learning import Outcome, learn_weights
 from trajweight.preparing import material_of, tokenise
-from trajweight.retraining import RETRAINED, Retrained, retrain
+from trajweight.real_share import choose_real_share
+from trajweight.retraining import RETRAINED, Retrained, on_real_rows_alone, retrain
 from trajweight.rivals import pool_of
 from trajweight.scorers import scorer
 from trajweight.scorers.scorer import weights_of
@@ -88,11 +82,13 @@ class Weighed:
     Attributes:
         weights: Of the synthetic rows, mean one; None where none of them is trained on.
         seconds: To find them, with what is made once for several methods.
+        real_weight: What each real row counts; None for as much as a synthetic one in the mean.
         facts: Of the finished cell, where it has more to tell.
     """
 
     weights: Floats | None
     seconds: float = 0.0
+    real_weight: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -147,7 +143,7 @@ class Trial:
         self._stand_on_ground()
         self._outcomes: dict[str, Outcome | TrajweightError] = {}
         self._search_seconds: dict[str, float] = {}
-        self._policies: dict[bytes, Judged] = {}
+        self._policies: dict[tuple[bytes, float], Judged] = {}
 
     def _played(self, generated: Sequence[Planted]) -> PlantedPool:
         """The pool.
@@ -229,7 +225,7 @@ class Trial:
         if cell.method == MATCHED:
             judged = self._judge(self._train_longer)
         else:
-            judged = self._judged(weighed.weights)
+            judged = self._judged(weighed)
         peaks = [each for each in (peak.bytes, judged.peak_bytes) if each is not None]
         return {
             "weights": self._held_against_truth(weighed.weights),
@@ -242,11 +238,16 @@ class Trial:
             **weighed.facts,
         }
 
-    def _judged(self, weights: Floats | None) -> Judged:
+    def _judged(self, weighed: Weighed) -> Judged:
         """The policy of these weights; methods that weigh alike share one, which is the same."""
-        key = b"" if weights is None else weights.tobytes()
+        weights, real_weight = weighed.weights, weighed.real_weight
+        if real_weight is None:
+            real_weight = self.problem.real_weight
+        key = b"" if weights is None else weights.tobytes(), real_weight
         if key not in self._policies:
-            self._policies[key] = self._judge(lambda: self._train(weights).epochs)
+            self._policies[key] = self._judge(
+                lambda: self._train(weights, real_weight=real_weight).epochs
+            )
         return self._policies[key]
 
     def _judge(self, train: Callable[[], float]) -> Judged:
@@ -263,6 +264,8 @@ class Trial:
     def _weighed(self, cell: Planned) -> Weighed:
         """What the method of a cell says."""
         method, n = cell.method, len(self.planted)
+        if method in AUTO_SHARE:
+            return self._with_real_share(self._weighed(cell._replace(method=AUTO_SHARE[method])))
         if method == LEARNED:
             outcome = self._learned(cell.ablation)
             # What the head says also where the contest preferred uniform weights.
@@ -270,7 +273,7 @@ class Trial:
             facts = {"selected": outcome.facts["selected"], "head": head}
             facts |= {key: outcome.facts.get(key) for key in _TOLD}
             weights = outcome.scored.weights.double().numpy()
-            return Weighed(weights, self._search_seconds[cell.ablation], facts)
+            return Weighed(weights, self._search_seconds[cell.ablation], facts=facts)
         if method == UNGATED:
             weights = self._learned(PLAIN).scored.learned.double().numpy()
             return Weighed(weights, self._search_seconds[PLAIN])
@@ -292,6 +295,22 @@ class Trial:
         weights = weights_of(found, target_ess=self.config.outer.target_ess)
         seconds = time.perf_counter() - began + self._shared_seconds[chosen.needs]
         return Weighed(weights, seconds)
+
+    def _with_real_share(self, weighed: Weighed) -> Weighed:
+        """The same weights, and as much of the mass for real rows as dev chooses."""
+        began = time.perf_counter()
+        weights = torch.from_numpy(weighed.weights).float()
+        choice = choose_real_share(
+            self.problem,
+            weights,
+            self.ground.material,
+            self.config,
+            untrained=self.ground.untrained,
+            progress=self.progress,
+        )
+        seconds = weighed.seconds + time.perf_counter() - began
+        facts = {"real_share": choice.as_facts()}
+        return Weighed(weighed.weights, seconds, choice.weight, facts)
 
     def _learned(self, ablation: str) -> Outcome:
         """Weights learned with the settings of an ablation; searched for once, even in vain."""
@@ -315,7 +334,9 @@ class Trial:
             raise found
         return found
 
-    def _train(self, weights: Floats | None, *, times: float = 1.0) -> Retrained:
+    def _train(
+        self, weights: Floats | None, *, real_weight: float | None = None, times: float = 1.0
+    ) -> Retrained:
         """Train the policy from the base with these weights.
 
         All methods make the same steps, on the same batches where they train on the same rows;
@@ -323,20 +344,21 @@ class Trial:
 
         Args:
             weights: Of the synthetic rows; None to train on real rows alone. Shape (n,).
+            real_weight: What each real row counts; None for as much as usual.
             times: As many steps as usual.
         """
         problem, config = self.problem, self.config
-        # The adapter of the warm-up before any training, whose values hang on the seed.
-        set_adapter(problem.linears, self.ground.untrained)
-        everything = len(problem.training)
+        if real_weight is not None:
+            problem = replace(problem, real_weight=real_weight)
         if weights is None:
-            problem = replace(problem, left_out=frozenset(problem.synthetic))
+            problem, config = on_real_rows_alone(problem, config)
             weights = np.ones(len(self.planted))
-        epochs = times * config.retrain.epochs * everything / max(len(problem.training), 1)
+        epochs = times * config.retrain.epochs
         return retrain(
             problem,
             torch.from_numpy(weights).float(),
             replace(config, retrain=replace(config.retrain, epochs=epochs)),
+            untrained=self.ground.untrained,
             dev=self.ground.material.dev,
             progress=self.progress,
         )

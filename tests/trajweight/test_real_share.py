@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.toy import INNER, N_REAL, N_SYNTHETIC, N_VALIDATION, Toy
+from trajweight.config import RetrainConfig, RunConfig
+from trajweight.features import adapter_tensors
+from trajweight.material import Material
+from trajweight.progress import Progress
+from trajweight.real_share import SHARES, Choice, Tried, best_of, choose_real_share
+from trajweight.retraining import on_real_rows_alone, train_whole
+from trajweight.verdict import task_means
+
+CONFIG = RunConfig(inner=INNER, retrain=RetrainConfig(epochs=6.0, learning_rate=0.02))
+VALIDATION = list(range(N_REAL + N_SYNTHETIC, N_REAL + N_SYNTHETIC + N_VALIDATION))
+UNIFORM = torch.ones(N_SYNTHETIC)
+
+
+def material_of(toy: Toy, dev: list[int]) -> Material:
+    return Material(
+        encoded=[],
+        n_turns=[],
+        tasks=["train"] * VALIDATION[0] + ["abcdefgh"[row % 8] for row in VALIDATION],
+        sources=[],
+        real=list(range(N_REAL)),
+        synthetic=toy.synthetic,
+        validation=VALIDATION,
+        dev=dev,
+        real_weight=1.0,
+        within=[1.0] * len(toy.x),
+        objective="",
+        prior=None,
+    )
+
+
+def chosen(n_bad: int, *, dev: list[int] | None = None, real_weight: float = 1.0) -> Choice:
+    toy = Toy(n_bad=n_bad)
+    problem = replace(toy.problem(), real_weight=real_weight)
+    return choose_real_share(
+        problem,
+        UNIFORM,
+        material_of(toy, dev or []),
+        CONFIG,
+        untrained=adapter_tensors(problem.linears),
+        progress=Progress(),
+    )
+
+
+def test_the_worse_the_synthetic_rows_the_more_real_ones_count() -> None:
+    good, half, bad = (chosen(n_bad) for n_bad in (0, N_SYNTHETIC // 2, N_SYNTHETIC))
+
+    assert good.share <= half.share <= bad.share
+    assert good.share < bad.share
+    assert bad.share == max(SHARES)
+    assert bad.is_better_alone
+    assert not good.is_better_alone
+
+
+@pytest.mark.parametrize("n_bad", [0, N_SYNTHETIC // 2, N_SYNTHETIC])
+def test_the_weight_gives_real_rows_the_share_that_is_told(n_bad: int) -> None:
+    found = chosen(n_bad)
+    mass = N_REAL * found.weight
+
+    assert mass / (mass + N_SYNTHETIC) == pytest.approx(found.share)
+    assert found.share == found.best.share
+
+
+def test_every_share_is_a_training_of_its_own_from_the_start() -> None:
+    """The trainings made by hand, in another order and each on a toy of its own."""
+    found = chosen(N_SYNTHETIC // 2)
+
+    def by_hand(share: float) -> Tensor:
+        toy = Toy(n_bad=N_SYNTHETIC // 2)
+        problem, config = toy.problem(), CONFIG
+        if share < 1:
+            weight = share * N_SYNTHETIC / ((1 - share) * N_REAL)
+            problem = replace(problem, real_weight=weight)
+        else:
+            problem, config = on_real_rows_alone(problem, config)
+        untrained = adapter_tensors(problem.linears)
+        train_whole(problem, UNIFORM, config, untrained=untrained, progress=Progress())
+        losses = problem.evaluate(VALIDATION)
+        return task_means(losses, VALIDATION, material_of(toy, []))
+
+    for tried in reversed([found.before, *found.others, found.alone]):
+        torch.testing.assert_close(tried.by_task, by_hand(tried.share), atol=1e-5, rtol=1e-5)
+    assert len({tried.steps for tried in (found.before, *found.others, found.alone)}) == 1
+
+
+def test_a_share_that_is_nearly_tried_is_not_tried_again() -> None:
+    half = N_SYNTHETIC / N_REAL
+    found = chosen(0, real_weight=half)
+
+    assert found.before.share == pytest.approx(0.5)
+    assert [tried.share for tried in found.others] == [0.25, 0.75, 0.9]
+
+
+def test_dev_rows_choose_where_there_are_any() -> None:
+    dev = VALIDATION[:8]
+    with_dev, without = chosen(0, dev=dev), chosen(0)
+
+    assert (with_dev.has_dev, without.has_dev) == (True, False)
+    assert with_dev.as_facts()["judged_by"] == "dev"
+    assert with_dev.before.by_task.tolist() != without.before.by_task.tolist()
+
+
+def test_a_gain_within_its_own_error_changes_nothing() -> None:
+    before = Tried(0.1, torch.tensor([1.0, 1.0, 1.0, 1.0]), 5)
+    noisy = Tried(0.5, torch.tensor([0.0, 0.9, 1.2, 1.1]), 5)
+    clear = Tried(0.9, torch.tensor([0.9, 0.95, 0.92, 0.9]), 5)
+
+    assert best_of(before, []) is before
+    assert best_of(before, [noisy]) is before
+    assert best_of(before, [noisy, clear]) is clear
+
+
+def test_what_is_told_names_every_training_and_its_gain() -> None:
+    found = chosen(N_SYNTHETIC // 2)
+    facts = found.as_facts()
+
+    assert [row["share"] for row in facts["tried"]] == sorted(
+        [found.before.share, *(tried.share for tried in found.others), 1.0]
+    )
+    for row in facts["tried"]:
+        saved = float(found.before.by_task.mean()) - row["loss"]
+        assert row["gain"] == pytest.approx(saved, abs=1e-6)
+    assert facts["share"] == found.share
+    assert facts["before"] == pytest.approx(N_REAL / (N_REAL + N_SYNTHETIC))
