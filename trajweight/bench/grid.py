@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trajweight import __version__
 from trajweight.bench.base_model import Recipe
+from trajweight.bench.controls import CONTROLS, PERMUTED
 from trajweight.bench.environments import ENVIRONMENTS
 from trajweight.bench.playing import DECODINGS
 from trajweight.bench.results import Planned
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 #: The base model that the benchmark trains itself; see `base_model`.
 SMALL: Final = "small"
-#: Ways to weigh that know what no user does, or that are no weights at all.
-REAL_ONLY, ORACLE, PERMUTED, MATCHED = "real-only", "oracle", "permuted", "uniform-matched"
-#: Learned weights as the head says them, whether or not dev preferred uniform ones.
-UNGATED: Final = "learned-ungated"
-CONTROLS: Final = (REAL_ONLY, ORACLE, PERMUTED, MATCHED, UNGATED)
 #: Sections that an ablation may change: those of the search alone.
 _ABLATED: Final = ("inner", "outer", "estimator")
 #: What may grow without changing the cells that are finished.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from trajweight.bench.controls import AUTO_SHARE
 from trajweight.bench.statistics import Run, compare, holm, level, paired
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class ModelFacts:
         """Baselines that look at no return and no truth, but for uniform and permuted."""
         parts = self.claims.methods
         others = {parts.learned, parts.ungated, parts.uniform, parts.permuted, parts.oracle}
-        return tuple(name for name in self.methods if name not in others | set(parts.reads_returns))
+        others |= {*parts.reads_returns, *AUTO_SHARE}
+        return tuple(name for name in self.methods if name not in others)
 
     @property
     def ranking(self) -> str:

@@ -10,6 +10,7 @@ from trajweight.analysis.markdown import escaped, table
 from trajweight.bench.results_claims import clean, counted, ends_of, goal, with_interval
 from trajweight.bench.results_facts import ALL, AUROC, VERDICTS, may_claim
 from trajweight.bench.results_figures import slug
+from trajweight.bench.results_share import share
 from trajweight.bench.results_why import why
 from trajweight.jsontext import decode
 
@@ -50,6 +51,8 @@ def of_model(facts: ModelFacts, pictures: set[str]) -> list[str]:
         ]
     parts += ["### Where it wins, ties and loses", *_where(facts)]
     parts += ["### Why: what was to be gained", *why(facts)]
+    if shares := share(facts):
+        parts += ["### The share of real rows", *shares]
     parts += ["### Without noise", escaped(clean(facts))]
     parts += ["### Whom the weights find", *_found(facts), shown("auroc", "AUROC by kind")]
     if facts.ablated:

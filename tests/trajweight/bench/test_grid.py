@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trajweight.bench.grid import CONTROLS, Grid, built_in
+from trajweight.bench.controls import CONTROLS
+from trajweight.bench.grid import Grid, built_in
 from trajweight.bench.ledger import Ledger
 from trajweight.bench.results_cells import Setting, read_cells
 from trajweight.errors import ConfigError, DataError
@@ -47,7 +48,7 @@ def test_every_cell_stands_once_and_ablations_stand_in_the_usual_setting_only() 
     cells = list(GRID.cells())
     changed = [cell for cell in cells if cell.ablation != "{}"]
 
-    assert len(set(cells)) == len(cells) == 2 * (6 * 7 + 2)
+    assert len(set(cells)) == len(cells) == 2 * (6 * len(GRID.methods) + 2)
     assert {cell.setting[1:] for cell in changed} == {(0.4, 50)}
     assert {cell.ablation for cell in changed} == {'{"outer.max_steps":100}'}
 

@@ -11,6 +11,7 @@ from trajweight.analysis.resampling import Interval
 from trajweight.bench.results import PRIMARY, Planned, document, write_results
 from trajweight.bench.results_cells import Setting, read_cells, read_claims
 from trajweight.bench.results_facts import facts_of, verdict
+from trajweight.bench.results_share import share
 from trajweight.bench.results_why import why
 from trajweight.errors import ConfigError, DataError
 
@@ -262,6 +263,38 @@ def test_little_to_gain_is_told_apart_from_not_known(tmp_path, oracle, says) -> 
     loss = "\n".join(why(found)[:4])
     assert says in loss
     assert "% of that" not in loss
+
+
+def test_shares_that_dev_chose_are_set_against_the_same_weights_without(tmp_path) -> None:
+    effects = {
+        **{name: EFFECTS[name] for name in ("learned", "uniform", "dsir")},
+        "learned-auto-share": (-0.1, 0.1, 0.92),
+        "uniform-auto-share": (0.2, -0.2, 0.5),
+        "real-only": (0.5, -0.5, 0.5),
+    }
+    found = cells(effects, environments=["coin"], noises=[0.4])
+    for one in found:
+        if one["method"].endswith("auto-share"):
+            taken = 0.5 if one["seed"] < 6 else 0.2
+            told = {"share": taken, "before": 0.2, "is_better_alone": one["seed"] == 0}
+            one["real_share"] = told
+
+    text = "\n".join(share(facts(tmp_path, found))).replace("\\", "")
+
+    # effects at 40 %: learned 0.1, its auto-share -0.1, uniform's 0.2, each times 0.4
+    assert re.search(r"\| learned-auto-share \| learned \| -0\.0[78]\d \(.*, 8 pairs \| wins", text)
+    assert re.search(r"\| uniform-auto-share \| uniform \| -0\.0[78]\d \(.*\| wins", text)
+    assert re.search(r"\| learned-auto-share \| uniform-auto-share \| -0\.1[12]\d \(", text)
+    assert re.search(r"\| learned-auto-share \| real-only \| -0\.2[34]\d \(", text)
+    assert "dev took 20% in 2, 50% in 6 of 8 pools, in 2 of them what they had" in text
+    assert "real rows alone did better, beyond noise, in 1." in text
+
+
+def test_shares_are_no_baselines_and_a_page_without_them_says_nothing_of_them(tmp_path) -> None:
+    with_them = facts(tmp_path, cells({**EFFECTS, "learned-auto-share": (-9.0, 9.0, 0.92)}))
+
+    assert "learned-auto-share" not in with_them.baselines
+    assert share(facts(tmp_path, cells(EFFECTS))) == []
 
 
 def test_from_few_seeds_or_without_an_oracle_no_reasons_are_given(tmp_path) -> None:

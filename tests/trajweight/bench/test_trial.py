@@ -34,7 +34,7 @@ GRID = Grid(
     seeds=1,
     methods=(
         *("learned", "uniform", "permuted", "oracle", "real-only", "uniform-matched"),
-        "learned-ungated",
+        *("learned-ungated", "learned-auto-share", "uniform-auto-share"),
         *("shorter", "less"),
     ),
     n_synthetic=12,
@@ -136,6 +136,20 @@ def test_weights_that_several_methods_share_train_one_policy(
     # uniform weights for longer are a training of their own, though the weights are not
     assert len((folder / "judged").read_text().splitlines()) == len(told) + 1
     assert len(told) < len(cells) - 1
+
+
+def test_a_share_of_real_rows_that_dev_chooses_leaves_the_weights_as_they_are(
+    cells: dict[tuple[str, str], Cell],
+) -> None:
+    for name in ("learned", "uniform"):
+        plain, chosen = cells[name, "{}"], cells[f"{name}-auto-share", "{}"]
+        share = chosen.at("real_share")
+        assert weights(chosen) == weights(plain)
+        # of 16 rows 4 are real
+        assert [each["share"] for each in share["tried"]] == [0.25, 0.5, 0.75, 0.9, 1.0]
+        is_alike = chosen.number("nll.test") == plain.number("nll.test")
+        assert is_alike == (share["share"] == share["before"])
+        assert chosen.number("seconds.scoring") > plain.number("seconds.scoring")
 
 
 def test_weights_change_the_policy(cells: dict[tuple[str, str], Cell]) -> None:
