@@ -64,6 +64,8 @@ class Ground:
         progress: Told of stages.
         stopwatch: Gets the time of every stage.
         journal: How far an earlier call came.
+        row_factors: What the loss of each row is multiplied by, at both levels; None for nothing.
+            Shape (n,).
     """
 
     student: Student
@@ -75,6 +77,7 @@ class Ground:
     progress: Progress
     stopwatch: Stopwatch
     journal: Journal = field(default_factory=Journal)
+    row_factors: Tensor | None = None
     _made: dict[int, Beginning] = field(default_factory=dict)
 
     @classmethod
@@ -122,16 +125,24 @@ class Ground:
             journal=journal or Journal(),
         )
 
-    def again(self, config: RunConfig) -> Ground:
+    def again(self, config: RunConfig, *, row_factors: Tensor | None = None) -> Ground:
         """The same model on the same rows, where nothing has been trained yet.
 
         Args:
             config: Other settings; those of the model must be the same.
+            row_factors: What the loss of each row is multiplied by. Shape (n,).
         """
         some = [*self.material.real, *self.material.synthetic]
         mapped = FeatureMap.fit(self.frozen.embeddings[some], components=config.outer.components)
         journal = Journal(interruption=self.journal.interruption, processes=self.journal.processes)
-        return replace(self, config=config, mapped=mapped, journal=journal, _made={})
+        return replace(
+            self,
+            config=config,
+            mapped=mapped,
+            journal=journal,
+            row_factors=row_factors,
+            _made={},
+        )
 
     def begin(self, material: Material | None = None, place: int = 0, *, of: int = 1) -> Beginning:
         """The warm-up, unless the journal has it, and the features that come of it.
@@ -147,6 +158,8 @@ class Ground:
             return self._made[place]
         material = material or self.material
         problem = problem_of(self.student, material)
+        if self.row_factors is not None:
+            problem = problem.with_factors(self.row_factors)
         inner = InnerLevel(problem, self.config.inner, seed=self.config.seed + place)
         with self.stopwatch.stage("warm-up"):
             if place == len(self.journal.warm):

@@ -87,6 +87,29 @@ class Problem:
             sibling=lambda name: self.sibling(name).with_shares(share),
         )
 
+    def with_factors(self, factors: Tensor) -> Problem:
+        """The same problem, and its siblings, with the loss of every row multiplied by a factor.
+
+        Args:
+            factors: Of all rows, by their numbers. Shape (n,).
+        """
+
+        def apart(rows: Rows) -> Tensor:
+            losses = self.apart(rows)
+            return losses * factors[list(rows)].to(losses)
+
+        def accumulate(rows: Rows, coefficients: Tensor) -> Tensor:
+            mine = factors[list(rows)]
+            return self.accumulate(rows, coefficients * mine) * mine
+
+        return replace(
+            self,
+            apart=apart,
+            accumulate=accumulate,
+            evaluate=lambda rows: self.evaluate(rows) * factors[list(rows)],
+            sibling=lambda name: self.sibling(name).with_factors(factors),
+        )
+
     def sample_validation(self, size: int, generator: torch.Generator) -> tuple[list[int], Tensor]:
         """At most ``size`` validation rows, with shares that sum to one."""
         m = len(self.validation)

@@ -13,4 +13,11 @@ REAL_ONLY, ORACLE, PERMUTED, MATCHED = "real-only", "oracle", "permuted", "unifo
 UNGATED: Final = "learned-ungated"
 #: The same weights as another method, and real rows with the share of mass that dev chose.
 AUTO_SHARE: Final = {"learned-auto-share": LEARNED, "uniform-auto-share": "uniform"}
-CONTROLS: Final = (REAL_ONLY, ORACLE, PERMUTED, MATCHED, UNGATED, *AUTO_SHARE)
+#: Weights of another method, found with the grid's model, on which a larger one is trained.
+TRANSFERRED: Final = {
+    "learned-transferred": LEARNED,
+    "uniform-transferred": "uniform",
+    "permuted-transferred": PERMUTED,
+    "oracle-transferred": ORACLE,
+}
+CONTROLS: Final = (REAL_ONLY, ORACLE, PERMUTED, MATCHED, UNGATED, *AUTO_SHARE, *TRANSFERRED)

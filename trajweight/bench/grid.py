@@ -1,8 +1,8 @@
 """Which cells a benchmark has: environments, noise, validation sizes, seeds, methods, ablations.
 
 The grid is a star, not a block: noise varies at the usual number of validation trajectories, that
-number at the usual noise, and ablations change one setting of the learned weights in the usual
-case. So every curve is there, and a night is enough.
+number at the usual noise, ablations change one setting of the learned weights in the usual case,
+and away from that a grid may leave out methods. So every curve is there, and a night is enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trajweight import __version__
 from trajweight.bench.base_model import Recipe
-from trajweight.bench.controls import CONTROLS, PERMUTED
+from trajweight.bench.controls import CONTROLS, PERMUTED, TRANSFERRED
 from trajweight.bench.environments import ENVIRONMENTS
 from trajweight.bench.playing import DECODINGS
 from trajweight.bench.results import Planned
@@ -39,7 +39,10 @@ _ABLATED: Final = ("inner", "outer", "estimator")
 _AXES: Final = (
     *("name", "environments", "noises", "validations", "seeds", "methods", "ablations"),
     *("usual_noise", "usual_validation"),
+    *("larger", "larger_recipe", "methods_elsewhere", "seeds_of_ablations"),
 )
+#: An ablation that is no setting: losses of rows are sums over their tokens, at both levels.
+ROW_LOSS: Final = "row_loss"
 #: Where our grids are, and how their files begin.
 _BUILT_IN, _PREFIX = "trajweight.bench", "grid_"
 
@@ -57,7 +60,9 @@ class Grid:
         validations: Numbers of validation trajectories.
         usual_validation: Where the other numbers vary.
         seeds: How many, from 0.
-        methods: learned, scorers and controls.
+        methods: learned, scorers and controls; weights are transferred in the usual setting only.
+        methods_elsewhere: Those of them that run in other settings than the usual one too.
+        seeds_of_ablations: How many seeds have ablations.
         n_synthetic: Synthetic rows of a pool.
         n_real: Real training rows.
         n_dev: Real rows that choose.
@@ -66,8 +71,11 @@ class Grid:
         decodings: How it plays: greedy, sampled, constrained.
         with_generated: Whether games played by a small fine-tuned model are in the pool.
         recipe: How the small model is made, where other than usual; see `base_model.Recipe`.
+        larger: The model that weights are transferred to; empty for none.
+        larger_recipe: How that one is made where it is small too.
         learning: Settings of the run, as in a run's config.toml.
-        ablations: By name, settings that differ, each by its section and name.
+        ablations: By name, settings that differ, each by its section and name; and row_loss, which
+            is mean or sum.
     """
 
     name: str
@@ -79,6 +87,8 @@ class Grid:
     usual_validation: int = 50
     seeds: int
     methods: tuple[str, ...]
+    methods_elsewhere: tuple[str, ...] | None = None
+    seeds_of_ablations: int | None = None
     n_synthetic: int = 160
     n_real: int = 20
     n_dev: int = 20
@@ -87,6 +97,8 @@ class Grid:
     decodings: tuple[str, ...] = ("greedy",)
     with_generated: bool = False
     recipe: dict[str, Any] = field(default_factory=dict)
+    larger: str = ""
+    larger_recipe: dict[str, Any] = field(default_factory=dict)
     learning: dict[str, dict[str, Any]] = field(default_factory=dict)
     ablations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -100,6 +112,7 @@ class Grid:
         for what, given, allowed in (
             ("environments", self.environments, set(ENVIRONMENTS)),
             ("methods", self.methods, known),
+            ("methods_elsewhere", self.methods_elsewhere or (), set(self.methods)),
             ("decodings", self.decodings, set(DECODINGS)),
         ):
             if strange := [each for each in given if each not in allowed]:
@@ -111,12 +124,20 @@ class Grid:
         if PERMUTED in self.methods and LEARNED not in self.methods:
             message = f"grid {self.name}: {PERMUTED} deals out learned weights, which are missing"
             raise ConfigError(message, hint="Add learned to methods.")
+        if not self.larger and (strange := [name for name in self.methods if name in TRANSFERRED]):
+            message = f"grid {self.name}: {strange[0]} trains a larger model, and there is none"
+            raise ConfigError(message, hint="Name one as larger.")
         for changed in ({}, *self.ablations.values()):
             self.settings(changed)
-            if fixed := [path for path in changed if path.partition(".")[0] not in _ABLATED]:
+            if (loss := changed.get(ROW_LOSS, "mean")) not in ("mean", "sum"):
+                message = f"grid {self.name}: row_loss is {loss!r}; it must be mean or sum"
+                raise ConfigError(message)
+            free = (*_ABLATED, ROW_LOSS)
+            if fixed := [path for path in changed if path.partition(".")[0] not in free]:
                 message = f"grid {self.name}: an ablation changes {fixed[0]}, which all cells share"
                 raise ConfigError(message, hint=f"Ablations are of {', '.join(_ABLATED)}.")
-        if strange := sorted(set(self.recipe) - {each.name for each in fields(Recipe)}):
+        recipes = {*self.recipe, *self.larger_recipe}
+        if strange := sorted(recipes - {each.name for each in fields(Recipe)}):
             message = f"grid {self.name}: recipe has {strange[0]!r}, which a model has not"
             raise ConfigError(message)
 
@@ -160,6 +181,8 @@ class Grid:
         """
         sections = {name: dict(values) for name, values in self.learning.items()}
         for path, value in changed.items():
+            if path == ROW_LOSS:
+                continue
             section, _, key = path.partition(".")
             sections.setdefault(section, {})[key] = value
         return RunConfig.of(sections)
@@ -182,11 +205,17 @@ class Grid:
             for setting in self.settings_of_pools():
                 if only and setting.environment not in only:
                     continue
-                for method in self.methods:
+                is_usual = setting[1:] == (self.usual_noise, self.usual_validation)
+                for method in self.methods if is_usual else self._elsewhere():
                     yield Planned(self.model, setting, seed, method)
-                if setting[1:] == (self.usual_noise, self.usual_validation):
+                if is_usual and (self.seeds_of_ablations is None or seed < self.seeds_of_ablations):
                     for changed in self.ablations.values():
                         yield Planned(self.model, setting, seed, LEARNED, ablation_key(changed))
+
+    def _elsewhere(self) -> list[str]:
+        """Methods that run in other settings than the usual one."""
+        wanted = self.methods if self.methods_elsewhere is None else self.methods_elsewhere
+        return [name for name in self.methods if name in wanted and name not in TRANSFERRED]
 
     def settings_of_pools(self) -> list[Setting]:
         """What is set up, each once."""

@@ -118,7 +118,7 @@ def _ran(
             ", ".join(sorted({f"{one.noise:.0%}" for one in facts.settings}, key=_percent)),
             ", ".join(map(str, sorted({one.n_validation for one in facts.settings}))),
             str(len(facts.methods)),
-            str(len(facts.cells) + len(facts.ablated)),
+            str(len(facts.cells) + len(facts.ablated) + len(facts.transferred)),
         ]
         for facts in found
     ]

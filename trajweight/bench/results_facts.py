@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from trajweight.bench.controls import AUTO_SHARE
+from trajweight.bench.controls import AUTO_SHARE, TRANSFERRED
 from trajweight.bench.statistics import Run, compare, holm, level, paired
 
 if TYPE_CHECKING:
@@ -67,13 +67,15 @@ class ModelFacts:
         model: Its name.
         claims: What was fixed before the runs.
         cells: Its cells without ablation.
-        ablated: Its other cells.
+        ablated: Its cells with one.
+        transferred: Cells of a larger model that was trained on weights of this one.
     """
 
     model: str
     claims: Claims
     cells: tuple[Cell, ...]
     ablated: tuple[Cell, ...]
+    transferred: tuple[Cell, ...] = ()
 
     @cached_property
     def settings(self) -> tuple[Setting, ...]:
@@ -247,6 +249,14 @@ class ModelFacts:
                 found[method, ablation] = one
         return found
 
+    def between_transferred(self, metric: Metric, first: str, second: str) -> Difference | None:
+        """One method less another under the larger model; None where they share no run."""
+        runs = (
+            _runs((cell for cell in self.transferred if cell.method == name), metric.path)
+            for name in (first, second)
+        )
+        return self._compared(*runs)
+
     @cached_property
     def shortfalls(self) -> list[Shortfall]:
         """Learned less the best cheap score in AUROC, the worst setting first."""
@@ -308,11 +318,16 @@ def facts_of(cells: Iterable[Cell], claims: Claims) -> list[ModelFacts]:
         ModelFacts(
             model,
             claims,
-            tuple(cell for cell in mine if cell.ablation == "{}"),
+            tuple(cell for cell in mine if cell.ablation == "{}" and not _is_of_larger(cell)),
             tuple(cell for cell in mine if cell.ablation != "{}"),
+            tuple(cell for cell in mine if _is_of_larger(cell)),
         )
         for model, mine in sorted(by_model.items())
     ]
+
+
+def _is_of_larger(cell: Cell) -> bool:
+    return cell.method in TRANSFERRED
 
 
 def verdict(interval: Interval | None, metric: Metric) -> Verdict:

@@ -11,6 +11,7 @@ from trajweight.bench.results_claims import clean, counted, ends_of, goal, with_
 from trajweight.bench.results_facts import ALL, AUROC, VERDICTS, may_claim
 from trajweight.bench.results_figures import slug
 from trajweight.bench.results_share import share
+from trajweight.bench.results_transfer import transfer
 from trajweight.bench.results_why import why
 from trajweight.jsontext import decode
 
@@ -55,6 +56,8 @@ def of_model(facts: ModelFacts, pictures: set[str]) -> list[str]:
         parts += ["### The share of real rows", *shares]
     parts += ["### Without noise", escaped(clean(facts))]
     parts += ["### Whom the weights find", *_found(facts), shown("auroc", "AUROC by kind")]
+    if transferred := transfer(facts):
+        parts += ["### Weights transferred to a larger model", *transferred]
     if facts.ablated:
         parts += ["### Ablations", _ablations(facts)]
     parts += ["### Time and memory", _costs(facts)]
@@ -63,7 +66,7 @@ def of_model(facts: ModelFacts, pictures: set[str]) -> list[str]:
         shown(f"runs-{slug(metric.name)}", f"{metric.name} of every run")
         for metric in facts.claims.primary
     ]
-    n_cells = len(facts.cells) + len(facts.ablated)
+    n_cells = len(facts.cells) + len(facts.ablated) + len(facts.transferred)
     parts.append(folded(f"All {n_cells} cells of {escaped(facts.model)}", _every_run(facts)))
     return parts
 
@@ -257,7 +260,7 @@ def _numbers(facts: ModelFacts, method: str, path: str) -> list[float]:
 def _every_run(facts: ModelFacts) -> str:
     """A line a cell."""
     rows = []
-    for cell in (*facts.cells, *facts.ablated):
+    for cell in (*facts.cells, *facts.ablated, *facts.transferred):
         name = cell.method if cell.ablation == "{}" else f"{cell.method}, {changed(cell.ablation)}"
         paths = (*(metric.path for metric in facts.claims.primary), "play.greedy.success", AUROC)
         values = [cell.number(path) for path in paths]

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from trajweight.bench.base_model import Recipe, small_model
+from trajweight.bench.controls import TRANSFERRED
 from trajweight.bench.environments import ENVIRONMENTS
 from trajweight.bench.finetuning import FineTuning
 from trajweight.bench.generated import generated
@@ -53,7 +54,9 @@ def run_grid(grid: Grid, ledger: Ledger, progress: Progress, only: Sequence[str]
     missing = [cell for cell in grid.cells(only) if cell not in ledger.done]
     if not missing:
         return left_out
-    model = _model_of(grid, progress)
+    model, larger = _model_of(grid, progress), ""
+    if any(cell.method in TRANSFERRED for cell in missing):
+        larger = _larger_of(grid, progress)
 
     def leave_out(cell: Planned, error: TrajweightError) -> None:
         if isinstance(error, MissingError):
@@ -69,7 +72,9 @@ def run_grid(grid: Grid, ledger: Ledger, progress: Progress, only: Sequence[str]
         with TemporaryDirectory(prefix="trajweight-bench-") as folder:
             try:
                 rows = _generated(grid, setting, seed, model, progress)
-                trial = Trial(grid, setting, seed, model, Path(folder), progress, rows)
+                trial = Trial(
+                    grid, setting, seed, model, Path(folder), progress, rows, larger=larger
+                )
             except TrajweightError as error:
                 for cell in cells:
                     leave_out(cell, error)
@@ -98,10 +103,19 @@ def _told(cell: Planned, facts: Mapping[str, Any]) -> str:
 
 def _model_of(grid: Grid, progress: Progress) -> str:
     """The folder or name of the base model; the small one is trained first where needed."""
-    if grid.model != SMALL:
-        return grid.model
-    environments = [ENVIRONMENTS[name]() for name in grid.environments]
-    return str(small_model(environments, Recipe(**grid.recipe), progress))
+    return _trained_model(grid, grid.model, grid.recipe, progress)
+
+
+def _larger_of(grid: Grid, progress: Progress) -> str:
+    """The same of the model that weights are transferred to."""
+    return _trained_model(grid, grid.larger, grid.larger_recipe, progress)
+
+
+def _trained_model(grid: Grid, name: str, recipe: dict[str, Any], progress: Progress) -> str:
+    if name != SMALL:
+        return name
+    environments = [ENVIRONMENTS[each]() for each in grid.environments]
+    return str(small_model(environments, Recipe(**recipe), progress))
 
 
 def _generated(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trajweight.bench.controls import CONTROLS
+from trajweight.bench.controls import CONTROLS, TRANSFERRED
 from trajweight.bench.grid import Grid, built_in
 from trajweight.bench.ledger import Ledger
 from trajweight.bench.results_cells import Setting, read_cells
@@ -25,6 +25,7 @@ GRID = Grid(
     usual_validation=50,
     seeds=2,
     methods=("learned", "uniform", *CONTROLS),
+    larger="smollm2-135m-instruct",
     ablations={"more steps": {"outer.max_steps": 100}},
 )
 
@@ -48,9 +49,28 @@ def test_every_cell_stands_once_and_ablations_stand_in_the_usual_setting_only() 
     cells = list(GRID.cells())
     changed = [cell for cell in cells if cell.ablation != "{}"]
 
-    assert len(set(cells)) == len(cells) == 2 * (6 * len(GRID.methods) + 2)
+    n_cells = 2 * (6 * len(GRID.methods) + 2) - 2 * 4 * len(TRANSFERRED)
+    assert len(set(cells)) == len(cells) == n_cells
     assert {cell.setting[1:] for cell in changed} == {(0.4, 50)}
     assert {cell.ablation for cell in changed} == {'{"outer.max_steps":100}'}
+
+
+def test_weights_are_transferred_in_the_usual_setting_only() -> None:
+    moved = {cell.setting[1:] for cell in GRID.cells() if cell.method in TRANSFERRED}
+
+    assert moved == {(0.4, 50)}
+
+
+def test_methods_and_ablations_may_be_left_out_away_from_the_usual_case() -> None:
+    some = replace(GRID, methods_elsewhere=("uniform",), seeds_of_ablations=1)
+    elsewhere = {cell.method for cell in some.cells() if cell.setting[1:] != (0.4, 50)}
+    usual = {cell.method for cell in some.cells() if cell.setting[1:] == (0.4, 50)}
+
+    assert elsewhere == {"uniform"}
+    assert usual == set(GRID.methods)
+    assert {cell.seed for cell in some.cells() if cell.ablation != "{}"} == {0}
+    # what is run is all that changes
+    assert some.setup() == GRID.setup()
 
 
 def test_what_an_ablation_changes_is_the_only_thing_that_changes() -> None:
@@ -71,6 +91,10 @@ def test_what_an_ablation_changes_is_the_only_thing_that_changes() -> None:
         ({"ablations": {"x": {"outer.speed": 1}}}, "speed"),
         ({"ablations": {"x": {"outer.max_steps": -1}}}, "max_steps"),
         ({"ablations": {"x": {"retrain.epochs": 9}}}, "retrain.epochs, which all cells share"),
+        ({"ablations": {"x": {"row_loss": "most"}}}, "row_loss is 'most'"),
+        ({"larger": ""}, "learned-transferred trains a larger model, and there is none"),
+        ({"larger_recipe": {"colour": 2}}, "colour"),
+        ({"methods_elsewhere": ("dsir",)}, "dsir"),
         ({"ablations": {"x": {"model.rank": 4}}}, "model.rank, which all cells share"),
         ({"recipe": {"colour": 2}}, "colour"),
     ],

@@ -12,6 +12,7 @@ from trajweight.bench.results import PRIMARY, Planned, document, write_results
 from trajweight.bench.results_cells import Setting, read_cells, read_claims
 from trajweight.bench.results_facts import facts_of, verdict
 from trajweight.bench.results_share import share
+from trajweight.bench.results_transfer import transfer
 from trajweight.bench.results_why import why
 from trajweight.errors import ConfigError, DataError
 
@@ -288,6 +289,30 @@ def test_shares_that_dev_chose_are_set_against_the_same_weights_without(tmp_path
     assert re.search(r"\| learned-auto-share \| real-only \| -0\.2[34]\d \(", text)
     assert "dev took 20% in 2, 50% in 6 of 8 pools, in 2 of them what they had" in text
     assert "real rows alone did better, beyond noise, in 1." in text
+
+
+def test_weights_are_compared_under_the_larger_model_and_under_their_own(tmp_path) -> None:
+    effects = {
+        **{name: EFFECTS[name] for name in ("learned", "uniform", "oracle")},
+        "learned-transferred": (0.2, -0.2, 0.92),
+        "uniform-transferred": (0.3, -0.3, 0.5),
+        "oracle-transferred": (0.2, -0.2, 1.0),
+    }
+    found = [
+        one | ({"larger": "wide"} if one["method"].endswith("transferred") else {})
+        for one in cells(effects, environments=["coin"], noises=[0.4])
+    ]
+
+    known = facts(tmp_path, found)
+    text = "\n".join(transfer(known)).replace("\\", "")
+
+    assert "a larger model, wide, was trained on them" in text
+    # effects at 40 %: 0.2 and 0.3 under the larger model, 0.1 and 0.4 under its own
+    row = r"\| learned \| uniform \| -0\.0[34]\d \(.*, 8 pairs \| wins \| -0\.1[12]\d \("
+    assert re.search(row, text)
+    assert re.search(r"\| learned \| oracle \| [+-]0\.00\d \(", text)
+    assert not {one.method for one in known.cells} & {one.method for one in known.transferred}
+    assert transfer(facts(tmp_path, cells(EFFECTS))) == []
 
 
 def test_shares_are_no_baselines_and_a_page_without_them_says_nothing_of_them(tmp_path) -> None:

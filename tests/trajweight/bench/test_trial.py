@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trajweight.bench.controls import TRANSFERRED
 from trajweight.bench.episodes import Planted
 from trajweight.bench.grid import Grid
+from trajweight.bench.judging import Judge, Judged
 from trajweight.bench.ledger import LEFT_OUT, Ledger
 from trajweight.bench.results import write_results
 from trajweight.bench.results_cells import read_cells
 from trajweight.bench.running import run_grid
-from trajweight.bench.trial import Judged, Trial
 from trajweight.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ GRID = Grid(
     methods=(
         *("learned", "uniform", "permuted", "oracle", "real-only", "uniform-matched"),
         *("learned-ungated", "learned-auto-share", "uniform-auto-share"),
+        *("learned-transferred", "uniform-transferred"),
         *("shorter", "less"),
     ),
     n_synthetic=12,
@@ -49,7 +51,9 @@ GRID = Grid(
         "outer": {"min_steps": 1, "max_steps": 1, "contest_steps": 1},
         "retrain": {"epochs": 1.0},
     },
+    larger="tiny",
     ablations={
+        "sum loss": {"row_loss": "sum"},
         "a group head": {"outer.head": "group"},
         "no embedding": {"outer.components": 0},
     },
@@ -68,15 +72,15 @@ class Said(Progress):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("bench")
     ledger = Ledger(made / "cells.jsonl", GRID.setup())
-    judge = Trial._judge
+    judged = Judge._judged
 
-    def counted(trial: Trial, train: Callable[[], float]) -> Judged:
+    def counted(judge: Judge, train: Callable[[], float]) -> Judged:
         with (made / "judged").open("a") as stream:
             stream.write("once\n")
-        return judge(trial, train)
+        return judged(judge, train)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trial, "_judge", counted)
+        patch.setattr(Judge, "_judged", counted)
         assert run_grid(GRID, ledger, Progress()) == []
     return made
 
@@ -131,10 +135,12 @@ def test_methods_that_weigh_alike_train_alike(cells: dict[tuple[str, str], Cell]
 def test_weights_that_several_methods_share_train_one_policy(
     folder: Path, cells: dict[tuple[str, str], Cell]
 ) -> None:
-    told = {cell.number("nll.test") for cell in cells.values() if cell.method != "uniform-matched"}
+    apart = {"uniform-matched", *TRANSFERRED}
+    told = {cell.number("nll.test") for cell in cells.values() if cell.method not in apart}
+    larger = {cell.number("nll.test") for cell in cells.values() if cell.method in TRANSFERRED}
 
     # uniform weights for longer are a training of their own, though the weights are not
-    assert len((folder / "judged").read_text().splitlines()) == len(told) + 1
+    assert len((folder / "judged").read_text().splitlines()) == len(told) + len(larger) + 1
     assert len(told) < len(cells) - 1
 
 
@@ -150,6 +156,24 @@ def test_a_share_of_real_rows_that_dev_chooses_leaves_the_weights_as_they_are(
         is_alike = chosen.number("nll.test") == plain.number("nll.test")
         assert is_alike == (share["share"] == share["before"])
         assert chosen.number("seconds.scoring") > plain.number("seconds.scoring")
+
+
+def test_weights_are_transferred_as_they_are(cells: dict[tuple[str, str], Cell]) -> None:
+    """The larger model is the same one here, so that its policies must be the same too."""
+    for name in ("learned", "uniform"):
+        plain, moved = cells[name, "{}"], cells[f"{name}-transferred", "{}"]
+        assert weights(moved) == weights(plain)
+        assert moved.at("nll") == plain.at("nll")
+        assert moved.at("play") == plain.at("play")
+        assert moved.at("larger") == "tiny"
+
+
+def test_a_sum_over_tokens_makes_long_rows_count_more(cells: dict[tuple[str, str], Cell]) -> None:
+    mean, total = cells["learned", "{}"], cells["learned", '{"row_loss":"sum"}']
+
+    assert total.number("nll.test") != mean.number("nll.test")
+    # the head has hardly moved, so that what is uneven is what the lengths make so
+    assert total.number("head.ess_fraction") < mean.number("head.ess_fraction")
 
 
 def test_weights_change_the_policy(cells: dict[tuple[str, str], Cell]) -> None:
