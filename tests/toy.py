@@ -7,6 +7,7 @@ nowhere in particular; and weighted ridge regression, where everything has a clo
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,13 @@ from trajweight.bilevel import Search
 from trajweight.config import InnerConfig, OuterConfig
 from trajweight.estimators import Estimator, Ghost
 from trajweight.inner import InnerLevel
+from trajweight.material import Material
 from trajweight.outer import OuterLevel
 from trajweight.problem import Problem
-from trajweight.reweighting import HeadShape, new_head
+from trajweight.reweighting import HeadShape, Prior, new_head
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 N_REAL, N_SYNTHETIC, N_VALIDATION, INPUTS, CLASSES = 12, 160, 80, 6, 3
 BENT_TRAINING, BENT_VALIDATION, BENT_HIDDEN = 40, 8, 5
@@ -96,6 +101,33 @@ def search_of(
     head = new_head(HeadShape("mlp", toy.features.shape[1], hidden=32), toy.features, seed=seed)
     level = OuterLevel(head, toy.features, torch.ones(N_SYNTHETIC), outer)
     return Search([inner], level, estimator or Ghost(), outer)
+
+
+def material_of(
+    toy: Toy,
+    *,
+    n_tasks: int = 4,
+    dev: Sequence[int] = (),
+    within: list[float] | None = None,
+    prior: Prior | None = None,
+) -> Material:
+    """The roles of a toy's rows; its validation rows are of so many tasks in turn."""
+    first = N_REAL + N_SYNTHETIC
+    validation = list(range(first, first + N_VALIDATION))
+    return Material(
+        encoded=[],
+        n_turns=[],
+        tasks=["train"] * first + [f"task {row % n_tasks}" for row in validation],
+        sources=[],
+        real=list(range(N_REAL)),
+        synthetic=toy.synthetic,
+        validation=validation,
+        dev=list(dev),
+        real_weight=1.0,
+        within=within or [1.0] * len(toy.x),
+        objective="",
+        prior=prior,
+    )
 
 
 class Bent:

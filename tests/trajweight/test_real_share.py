@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.toy import INNER, N_REAL, N_SYNTHETIC, N_VALIDATION, Toy
+from tests.toy import INNER, N_REAL, N_SYNTHETIC, N_VALIDATION, Toy, material_of
 from trajweight.config import RetrainConfig, RunConfig
 from trajweight.features import adapter_tensors
-from trajweight.material import Material
 from trajweight.progress import Progress
 from trajweight.real_share import SHARES, Choice, Tried, best_of, choose_real_share
 from trajweight.retraining import on_real_rows_alone, train_whole
@@ -20,30 +19,13 @@ VALIDATION = list(range(N_REAL + N_SYNTHETIC, N_REAL + N_SYNTHETIC + N_VALIDATIO
 UNIFORM = torch.ones(N_SYNTHETIC)
 
 
-def material_of(toy: Toy, dev: list[int]) -> Material:
-    return Material(
-        encoded=[],
-        n_turns=[],
-        tasks=["train"] * VALIDATION[0] + ["abcdefgh"[row % 8] for row in VALIDATION],
-        sources=[],
-        real=list(range(N_REAL)),
-        synthetic=toy.synthetic,
-        validation=VALIDATION,
-        dev=dev,
-        real_weight=1.0,
-        within=[1.0] * len(toy.x),
-        objective="",
-        prior=None,
-    )
-
-
 def chosen(n_bad: int, *, dev: list[int] | None = None, real_weight: float = 1.0) -> Choice:
     toy = Toy(n_bad=n_bad)
     problem = replace(toy.problem(), real_weight=real_weight)
     return choose_real_share(
         problem,
         UNIFORM,
-        material_of(toy, dev or []),
+        material_of(toy, n_tasks=8, dev=dev or []),
         CONFIG,
         untrained=adapter_tensors(problem.linears),
         progress=Progress(),
@@ -84,7 +66,7 @@ def test_every_share_is_a_training_of_its_own_from_the_start() -> None:
         untrained = adapter_tensors(problem.linears)
         train_whole(problem, UNIFORM, config, untrained=untrained, progress=Progress())
         losses = problem.evaluate(VALIDATION)
-        return task_means(losses, VALIDATION, material_of(toy, []))
+        return task_means(losses, VALIDATION, material_of(toy, n_tasks=8))
 
     for tried in reversed([found.before, *found.others, found.alone]):
         torch.testing.assert_close(tried.by_task, by_hand(tried.share), atol=1e-5, rtol=1e-5)

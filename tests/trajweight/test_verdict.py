@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.toy import INNER, N_REAL, N_SYNTHETIC, N_VALIDATION, Toy
+from tests.toy import INNER, N_REAL, N_SYNTHETIC, N_VALIDATION, Toy, material_of
 from trajweight.config import OuterConfig, RunConfig
 from trajweight.inner import InnerLevel
-from trajweight.material import Material
 from trajweight.progress import Progress
 from trajweight.reweighting import Prior
 from trajweight.verdict import Candidate, Verdict, chosen, hold_contest, temperatures_that_keep
@@ -27,21 +26,7 @@ def held(
     config: RunConfig = CONFIG,
 ) -> Verdict:
     """A contest on a toy whose validation rows are of four tasks and judge in place of dev."""
-    n = len(toy.x)
-    material = Material(
-        encoded=[],
-        n_turns=[],
-        tasks=["train"] * VALIDATION[0] + ["abcd"[row % 4] for row in VALIDATION],
-        sources=[],
-        real=list(range(N_REAL)),
-        synthetic=toy.synthetic,
-        validation=VALIDATION,
-        dev=[],
-        real_weight=1.0,
-        within=within or [1.0] * n,
-        objective="",
-        prior=prior,
-    )
+    material = material_of(toy, within=within, prior=prior)
     inner = InnerLevel(toy.problem(), INNER, seed=0)
     return hold_contest(inner, inner.state(), {1.0: weights}, material, config, Progress())
 
