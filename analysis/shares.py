@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Known = Mapping[str, Any]
+
+
+#: What a row of the table shows, and how.
+_COLUMNS: Final = {"loss": ".4f", "gain": "+.4f", "gain_se": ".4f"}
 
 
 def share_table(found: Known) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -25,13 +29,16 @@ def share_table(found: Known) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows: list[tuple[str, ...]] = [
         (
             _named(row["share"], found),
-            f"{row['loss']:.4f}",
-            f"{row['gain']:+.4f}",
-            "-" if row["gain_se"] is None else f"{row['gain_se']:.4f}",
+            *(_number(row[key], form) for key, form in _COLUMNS.items()),
         )
         for row in found.get("tried", ())
     ]
     return heads, rows
+
+
+def _number(value: float | None, form: str) -> str:
+    """A training that left the finite numbers has none."""
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _named(share: float, found: Known) -> str:
@@ -49,20 +56,20 @@ def share_sentence(found: Known) -> str:
     of = {row["share"]: row for row in found["tried"]}
     if share == before:
         said = (
-            f"No other share of the training mass did better on {judges}, beyond noise, than the "
-            f"{before:.0%} that real rows have as they are (loss {of[before]['loss']:.4f})."
+            f"No other share of the training mass did better on {judges}, by more than a standard "
+            f"error, than the {before:.0%} that real rows have as they are (loss "
+            f"{of[before]['loss']:.4f})."
         )
     else:
-        error = of[share]["gain_se"]
-        noise = "" if error is None else f", standard error {error:.4f}"
         said = (
             f"Real rows do best with {share:.0%} of the training mass instead of {before:.0%}: "
             f"{judges} loss {of[share]['loss']:.4f} instead of {of[before]['loss']:.4f} (gain "
-            f"{of[share]['gain']:+.4f}{noise}), so each carries weight {found['weight']:.2f}."
+            f"{of[share]['gain']:+.4f}, standard error {of[share]['gain_se']:.4f}), so each "
+            f"carries weight {found['weight']:.2f}."
         )
     if not found["is_better_alone"]:
         return said
     return (
-        f"{said} Real rows alone did better still ({of[1.0]['loss']:.4f}): these synthetic rows do "
-        f"not help a training of {found['steps']} steps."
+        f"{said} Real rows alone did better than at any share ({of[1.0]['loss']:.4f}): these "
+        f"synthetic rows do not help a training of {found['steps']} steps."
     )

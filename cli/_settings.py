@@ -33,19 +33,20 @@ def resolve(chosen: Data) -> RunConfig:
         ConfigError: If a value cannot be used; the message names the flag or the file.
     """
     config = RunConfig() if chosen.config is None else _from_file(chosen.config)
+    changed: dict[str, Any] = {}
     for option, setting in SETTINGS.items():
         value = getattr(chosen, option, None)
         if value is not None:
-            config = _with(config, option, setting, value)
-    if chosen.seed is not None:
-        config = replace(config, seed=chosen.seed)
-    if (track := getattr(chosen, "track", None)) is not None:
-        config = replace(config, track=track)
-    if (method := getattr(chosen, "method", None)) is not None:
-        config = replace(config, method=method)
+            section, _, name = setting.partition(".")
+            before = changed.get(section, getattr(config, section))
+            changed[section] = _with(before, option, name, value)
     if chosen.force:
-        config = replace(config, data=replace(config.data, force=True))
-    return config
+        changed["data"] = replace(changed.get("data", config.data), force=True)
+    for option in ("seed", "track", "method"):
+        if (value := getattr(chosen, option, None)) is not None:
+            changed[option] = value
+    # All at once: what may not stand beside the file's settings may beside another flag.
+    return replace(config, **changed)
 
 
 def resume_folder(chosen: Learning, typed: Typed) -> Path | None:
@@ -106,20 +107,18 @@ def _from_file(path: Path) -> RunConfig:
         raise ConfigError(message, hint="Give a TOML file, such as a run's config.toml.") from error
 
 
-def _with(config: RunConfig, option: str, setting: str, value: Any) -> RunConfig:
-    """The settings with one of them changed by a flag or the environment."""
-    section, _, name = setting.partition(".")
+def _with(section: Any, option: str, name: str, value: Any) -> Any:
+    """A section of the settings with one of them changed by a flag or the environment."""
     if isinstance(value, list):
         value = tuple(value)
     elif option in _NUMBER_OR_WORD:
         value = _number_or_word(value)
     try:
-        changed = replace(getattr(config, section), **{name: value})
+        return replace(section, **{name: value})
     except ConfigError as error:
         flag = f"--{option.replace('_', '-')}"
         message = error.message.replace(name, flag, 1)
         raise ConfigError(message, hint=error.hint) from error
-    return replace(config, **{section: changed})
 
 
 def _number_or_word(text: str) -> float | str:

@@ -106,7 +106,7 @@ def bench(chosen: Bench, surface: "Surface", _: "Typed") -> None:
 
         progress.finish()
         grid, only = _grid(chosen), chosen.only or ()
-        ledger = Ledger(chosen.out / _CELLS, grid.setup())
+        ledger = Ledger(chosen.out / _CELLS, grid.setup)
         planned = list(grid.cells(only))
         left_out: list[str] = []
         if not (chosen.plan or chosen.page):

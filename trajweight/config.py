@@ -72,7 +72,7 @@ class DataConfig:
     repair: bool = False
     dedup: DedupName = "none"
     max_row_bytes: int = 16_000_000
-    real_share: float | Literal["auto"] | None = None
+    real_share: float | str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -335,7 +335,7 @@ class RetrainConfig:
     Attributes:
         enabled: Whether to.
         epochs: Passes over the training rows.
-        learning_rate: Of AdamW, at its highest.
+        learning_rate: Of AdamW, at its highest; by default that of the inner level.
         warmup_share: Share of the steps over which the rate rises to it.
     """
 
@@ -343,7 +343,7 @@ class RetrainConfig:
 
     enabled: bool = False
     epochs: float = 2.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     warmup_share: float = 0.05
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from trajweight.checkpoint import Checkpoints
 from trajweight.claim import claimed
 from trajweight.config import AUTO, COMPARE, LEARNED, ReturnsConfig
 from trajweight.embedded import DEFAULT_MODEL, HUB_ID
-from trajweight.errors import ConfigError
+from trajweight.errors import ConfigError, DivergenceError
 from trajweight.features import LOSSES
 from trajweight.ground import Ground, problem_of
 from trajweight.interruption import Interruption
@@ -232,6 +232,8 @@ def _weigh(job: Job, interruption: Interruption) -> None:
             return
     if job.config.method == COMPARE:
         job.warn("no methods were compared, since nothing was learned to hold them against")
+    if job.config.data.real_share == AUTO:
+        job.warn("no share of real rows was looked for, since nothing was learned: they count as 1")
     job.weigh_without_head(why, job.config.returns, floor=job.config.outer.w_min)
 
 
@@ -332,14 +334,18 @@ def _with_real_share(job: Job, outcome: Outcome) -> Outcome:
         job.warn("there are no real training rows, so there is no share of theirs to find")
         return outcome
     with job.stopwatch.stage("share of real rows"):
-        choice = choose_real_share(
-            problem_of(ground.student, ground.material, RETRAINED, whole_vocabulary=True),
-            outcome.scored.weights.float(),
-            ground.material,
-            job.config,
-            untrained=ground.untrained,
-            progress=job.progress,
-        )
+        try:
+            choice = choose_real_share(
+                problem_of(ground.student, ground.material, RETRAINED, whole_vocabulary=True),
+                outcome.scored.weights.float(),
+                ground.material,
+                job.config,
+                untrained=ground.untrained,
+                progress=job.progress,
+            )
+        except DivergenceError as error:  # which must not cost the weights
+            job.warn(f"no share of real rows was found, and they count as 1: {error.message}")
+            return outcome
     if choice.is_better_alone:
         job.warn(
             "real rows alone did better than with the synthetic ones at any share that was tried: "

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from trajweight.retraining import on_real_rows_alone, train_whole
-from trajweight.verdict import beyond_noise, gain_over, task_means
+from trajweight.errors import DivergenceError
+from trajweight.retraining import on_real_rows_alone, steps_of, train_whole
+from trajweight.verdict import gain_over, task_means
 from trajweight.weights import real_row_weight
 
 if TYPE_CHECKING:
@@ -38,13 +39,23 @@ class Tried:
 
     Attributes:
         share: Of the mass, that real training rows had.
-        by_task: Loss of each task of the rows that choose, in nats a token. Shape (tasks,).
-        steps: Inner steps.
+        by_task: Loss of each task of the rows that choose, in nats a token; None where the training
+            left the finite numbers. Shape (tasks,).
     """
 
     share: float
-    by_task: Tensor
-    steps: int
+    by_task: Tensor | None
+
+    def gain_over(self, other: Tried) -> tuple[float, float | None] | None:
+        """Loss saved against another training, and its standard error; None where one failed."""
+        if self.by_task is None or other.by_task is None:
+            return None
+        return gain_over(other.by_task, self.by_task)
+
+    def beats(self, other: Tried) -> bool:
+        """Whether it saves more than the standard error of that; a single task never tells."""
+        gain, error = self.gain_over(other) or (0.0, None)
+        return error is not None and gain > error
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class Choice:
         weight: What each of them counts then, the synthetic ones having mean one.
         has_dev: Whether dev rows chose, or the validation rows for want of them.
         before: At the share that real rows have as they are.
+        steps: Of a training.
         others: At other shares.
         alone: With the real rows alone, for as many steps.
     """
@@ -63,32 +75,28 @@ class Choice:
     share: float
     weight: float
     has_dev: bool
+    steps: int
     before: Tried
     others: list[Tried]
     alone: Tried
 
     @property
-    def best(self) -> Tried:
-        """The training whose share is taken."""
-        return best_of(self.before, self.others)
-
-    @property
     def is_better_alone(self) -> bool:
-        """Whether real rows alone save more than the noise against the share that is taken."""
-        return beyond_noise(self.best.by_task, self.alone.by_task) > 0
+        """Whether real rows alone beat every share that was tried."""
+        return all(self.alone.beats(each) for each in (self.before, *self.others))
 
     def as_facts(self) -> dict[str, Any]:
         """For the report: gains are against the share that real rows have as they are."""
         tried = []
         for each in sorted([self.before, *self.others, self.alone], key=lambda each: each.share):
-            gain, error = gain_over(self.before.by_task, each.by_task)
-            loss = float(each.by_task.mean())
+            gain, error = each.gain_over(self.before) or (None, None)
+            loss = None if each.by_task is None else float(each.by_task.mean())
             tried.append({"share": each.share, "loss": loss, "gain": gain, "gain_se": error})
         return {
             "share": self.share,
             "weight": self.weight,
             "before": self.before.share,
-            "steps": self.before.steps,
+            "steps": self.steps,
             "judged_by": "dev" if self.has_dev else "validation",
             "is_better_alone": self.is_better_alone,
             "tried": tried,
@@ -106,9 +114,9 @@ def choose_real_share(
 ) -> Choice:
     """Train from the base at several shares of the real rows' mass, and see what dev says.
 
-    The share that real rows have as they are stands, unless another one saves more than its own
-    standard error over the tasks. Every training is as long as the one for the user to keep; see
-    `trajweight.retraining`.
+    The share that real rows have as they are stands, unless another one saves more than the
+    standard error of that over the tasks. Every training is as long as the one for the user to
+    keep, see `trajweight.retraining`; one that leaves the finite numbers is passed over.
 
     Args:
         problem: Of the adapter `trajweight.retraining.RETRAINED`, over the whole vocabulary, with
@@ -120,33 +128,50 @@ def choose_real_share(
         progress: Told of every training.
 
     Raises:
-        DivergenceError: If losses or gradients stay non-finite.
+        DivergenceError: If the training with the share as it is leaves the finite numbers.
     """
     n_real, n_synthetic = len(problem.real), len(problem.synthetic)
     mass = n_real * problem.real_weight
     own = mass / (mass + n_synthetic)
     judge = material.dev or material.validation
 
-    def tried(share: float, changed: Problem, config: RunConfig = config) -> Tried:
+    def trained(share: float, changed: Problem, settings: RunConfig) -> Tried:
         stage = "real rows alone" if share == _ALONE else f"real rows at {share:.0%}"
-        steps = train_whole(
-            changed, weights, config, untrained=untrained, progress=progress, stage=stage
-        )
-        return Tried(share, task_means(problem.evaluate(judge), judge, material), steps)
+        train_whole(changed, weights, settings, untrained=untrained, progress=progress, stage=stage)
+        by_task = task_means(problem.evaluate(judge), judge, material)
+        return Tried(share, by_task if bool(by_task.isfinite().all()) else None)
+
+    def tried(share: float, changed: Problem, settings: RunConfig) -> Tried:
+        try:
+            return trained(share, changed, settings)
+        except DivergenceError:
+            progress.finish()
+            return Tried(share, None)
 
     def at(share: float) -> Tried:
         weight = real_row_weight(n_real, n_synthetic, share)
-        return tried(share, replace(problem, real_weight=weight))
+        return tried(share, replace(problem, real_weight=weight), config)
 
-    before = tried(own, problem)
+    before = trained(own, problem, config)
+    if before.by_task is None:
+        message = "after the training with the real rows as they are, losses are not finite"
+        raise DivergenceError(message)
     others = [at(share) for share in SHARES if abs(share - own) > _ALIKE]
     alone = tried(_ALONE, *on_real_rows_alone(problem, config))
     share = best_of(before, others).share
     weight = problem.real_weight if share == own else real_row_weight(n_real, n_synthetic, share)
-    return Choice(share, weight, bool(material.dev), before, others, alone)
+    steps = steps_of(problem, config)
+    return Choice(share, weight, bool(material.dev), steps, before, others, alone)
 
 
 def best_of(before: Tried, others: Sequence[Tried]) -> Tried:
-    """The one that saves most beyond noise against how things are; that itself if none does."""
-    best = max(others, key=lambda each: beyond_noise(before.by_task, each.by_task), default=before)
-    return best if beyond_noise(before.by_task, best.by_task) > 0 else before
+    """Of those that beat how things are, the one that saves most less its standard error.
+
+    How things are, if none does.
+    """
+
+    def beyond_noise(each: Tried) -> float:
+        gain, error = each.gain_over(before) or (0.0, None)
+        return gain - (error or 0.0)
+
+    return max((each for each in others if each.beats(before)), key=beyond_noise, default=before)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: The adapter's name on the base; its folder in the run has no name of its own.
 RETRAINED = "retrained"
+#: Of a number of batches that is whole but for the last bits of a float.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,7 @@ def train_whole(
     settings, size = config.retrain, config.inner.batch_size
     set_adapter(problem.linears, untrained)
     inner = InnerLevel(problem, config.inner, seed=config.seed)
-    rows = problem.training
-    steps = max(1, math.ceil(settings.epochs * len(rows) / size))
+    rows, steps = problem.training, steps_of(problem, config)
     weighing = Weighing(problem)
     progress.start(stage, steps)
     for step in range(steps):
@@ -129,6 +130,12 @@ def train_whole(
     return steps
 
 
+def steps_of(problem: Problem, config: RunConfig) -> int:
+    """Inner steps of a training; an epoch that is not full is."""
+    batches = config.retrain.epochs * len(problem.training) / config.inner.batch_size
+    return max(1, math.ceil(batches - _ROUNDING))
+
+
 def on_real_rows_alone(problem: Problem, config: RunConfig) -> tuple[Problem, RunConfig]:
     """The same training without synthetic rows: as many steps, so that real rows come more often.
 
@@ -137,8 +144,7 @@ def on_real_rows_alone(problem: Problem, config: RunConfig) -> tuple[Problem, Ru
         config: Settings.
     """
     alone = replace(problem, left_out=frozenset(problem.synthetic))
-    more_often = len(problem.training) / max(len(alone.training), 1)
-    epochs = config.retrain.epochs * more_often
+    epochs = steps_of(problem, config) * config.inner.batch_size / max(len(alone.training), 1)
     return alone, replace(config, retrain=replace(config.retrain, epochs=epochs))
 
 

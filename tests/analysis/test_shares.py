@@ -47,10 +47,18 @@ def test_the_sentence_says_it_where_nothing_changes() -> None:
     assert "14%" in said
 
 
+def test_a_training_that_failed_has_no_numbers() -> None:
+    failed = [*TRIED[:2], {"share": 1.0, "loss": None, "gain": None, "gain_se": None}]
+    facts = found(tried=failed)
+
+    assert share_table(facts)[1][-1] == ("real rows alone", "-", "-", "-")
+    assert share_sentence(facts) == share_sentence(found())
+
+
 def test_the_sentence_says_it_where_synthetic_rows_do_not_help() -> None:
     said = share_sentence(found(is_better_alone=True))
 
     assert said.endswith(
-        "Real rows alone did better still (0.3000): these synthetic rows do not help a training of "
-        "29 steps."
+        "Real rows alone did better than at any share (0.3000): these synthetic rows do not help a "
+        "training of 29 steps."
     )

@@ -58,6 +58,21 @@ def test_the_seed_follows_the_same_order(file: Path) -> None:
     assert printed("--config", file, "--seed", 0, env={"TRAJWEIGHT_SEED": "4"})["seed"] == 0
 
 
+def test_a_flag_beats_what_could_not_stand_beside_another_setting_of_the_file(tmp_path) -> None:
+    by_text, shared = tmp_path / "by-text.toml", tmp_path / "shared.toml"
+    by_text.write_text('method = "dsir"\n')
+    shared.write_text('[data]\nreal_share = "auto"\n')
+    learned, given = ("--method", "learned"), ("--real-share", 0.3)
+
+    found = printed("--config", by_text, *learned, "--real-share", "auto")
+    assert (found["method"], found["data"]["real_share"]) == ("learned", "auto")
+    found = printed("--config", shared, "--method", "dsir", *given)
+    assert (found["method"], found["data"]["real_share"]) == ("dsir", 0.3)
+    said = call("score", "a.jsonl", "--config", shared, "--method", "dsir")
+    assert said.code == 2
+    assert "real_share is auto" in said.err
+
+
 def test_lists_on_the_command_line_take_the_place_of_those_in_the_file(file: Path) -> None:
     kept, changed = printed("--config", file), printed("--config", file, "b.jsonl", "--real", "y")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trajweight.config import DataConfig, InnerConfig, ModelConfig, OuterConfig, RunConfig
-from trajweight.errors import ConfigError, DataError, RunError
+from trajweight.errors import ConfigError, DataError, DivergenceError, RunError
 from trajweight.job import ingest
 from trajweight.pipeline import curate, score_with
 from trajweight.progress import Progress
@@ -123,6 +123,26 @@ def test_without_real_training_rows_there_is_no_share_to_find(data, tmp_path) ->
 
     assert "there is no share of theirs to find" in " ".join(found.manifest()["warnings"])
     assert "real_share" not in found.report()["learning"]
+
+
+def test_a_share_is_not_looked_for_where_nothing_is_learned(data, tmp_path) -> None:
+    few = replace(data, real_share="auto", limit=12)
+    found = run(few, tmp_path / "run")
+
+    warned = " ".join(found.manifest()["warnings"])
+    assert "no share of real rows was looked for, since nothing was learned" in warned
+
+
+def test_trainings_that_diverge_cost_no_weights(data, tmp_path, monkeypatch) -> None:
+    def failing(*args, **more):
+        message = "losses are not finite"
+        raise DivergenceError(message)
+
+    monkeypatch.setattr("trajweight.pipeline.choose_real_share", failing)
+    found = run(replace(data, real_share="auto"), tmp_path / "run")
+
+    assert found.report()["weights"]["real_train"]["weight"] == 1.0
+    assert "no share of real rows was found" in " ".join(found.manifest()["warnings"])
 
 
 def test_a_trained_head_finds_no_share(data, tmp_path) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tests.toy import INNER, Toy
+from tests.trajweight.scorers.grounds import new_ground
+from trajweight.ground import problem_of
 from trajweight.inner import InnerLevel
 
 if TYPE_CHECKING:
@@ -71,3 +73,17 @@ def test_factors_of_one_change_nothing() -> None:
 
     assert same.evaluate(ROWS).tolist() == plain.evaluate(ROWS).tolist()
     assert same.outer_loss() == plain.outer_loss()
+
+
+def test_the_ground_of_a_search_multiplies_its_losses() -> None:
+    plain = new_ground()
+    factors = torch.linspace(0.5, 2.0, len(plain.material.encoded))
+    scaled = plain.again(plain.config, row_factors=factors)
+    rows = [*plain.material.synthetic[:3], *plain.material.validation[:3]]
+
+    problem = scaled.begin().inner.problem
+    wanted = problem_of(scaled.student, scaled.material).evaluate(rows) * factors[rows]
+    torch.testing.assert_close(problem.evaluate(rows), wanted)
+    # the warm-up saw it too
+    one, two = (each.begin().start["parameters"] for each in (plain, scaled))
+    assert any(not torch.equal(left, right) for left, right in zip(one, two, strict=True))

@@ -1,21 +1,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import peft
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.commands import QUICK, babble, call, write_rows
 from tests.toy import INNER, N_SYNTHETIC, Toy
-from trajweight.config import RetrainConfig, RunConfig
+from trajweight.config import InnerConfig, RetrainConfig, RunConfig
 from trajweight.errors import ConfigError
 from trajweight.features import adapter_tensors
 from trajweight.models import load_model
 from trajweight.progress import Progress
-from trajweight.retraining import Retrained, rate_at, retrain, save_adapter
+from trajweight.retraining import (
+    Retrained,
+    on_real_rows_alone,
+    rate_at,
+    retrain,
+    save_adapter,
+    steps_of,
+)
 from trajweight.run import load_run
 from trajweight.table import trajectory_of
 from trajweight.tiny import build_tiny
@@ -51,6 +61,35 @@ def test_true_weights_give_a_better_adapter_than_inverted_ones() -> None:
 
     assert true.loss < true.base_loss < inverted.loss
     assert true.judged_by == "validation"
+
+
+@given(
+    n_real=st.integers(1, 40),
+    n_synthetic=st.integers(1, 200),
+    size=st.integers(2, 16),
+    epochs=st.floats(0.5, 6.0),
+)
+def test_real_rows_alone_train_for_as_many_steps(n_real, n_synthetic, size, epochs) -> None:
+    plain = replace(
+        Toy(n_bad=0).problem(),
+        real=list(range(n_real)),
+        synthetic=list(range(n_real, n_real + n_synthetic)),
+    )
+    inner, training = InnerConfig(batch_size=size), RetrainConfig(epochs=epochs)
+    config = RunConfig(inner=inner, retrain=training)
+    alone, longer = on_real_rows_alone(plain, config)
+
+    assert alone.training == list(range(n_real))
+    assert steps_of(alone, longer) == steps_of(plain, config)
+
+
+def test_an_epoch_that_is_not_full_is_a_step_more() -> None:
+    problem = Toy(n_bad=0).problem()
+    config = RunConfig(inner=InnerConfig(batch_size=len(problem.training) // 2))
+
+    for epochs, steps in ((1.0, 2), (2.0, 4), (2.1, 5), (0.1, 1)):
+        changed = replace(config, retrain=RetrainConfig(epochs=epochs))
+        assert steps_of(problem, changed) == steps
 
 
 # peft asks transformers by a name that transformers is about to drop.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trajweight import __version__
 from trajweight.bench.base_model import Recipe
-from trajweight.bench.controls import CONTROLS, PERMUTED, TRANSFERRED
+from trajweight.bench.controls import AUTO_SHARE, CONTROLS, PERMUTED, REAL_ONLY, TRANSFERRED
 from trajweight.bench.environments import ENVIRONMENTS
 from trajweight.bench.playing import DECODINGS
 from trajweight.bench.results import Planned
@@ -35,6 +35,8 @@ VERSION: Final = 1
 SMALL: Final = "small"
 #: Sections that an ablation may change: those of the search alone.
 _ABLATED: Final = ("inner", "outer", "estimator")
+#: Methods that nothing comes of without real training rows.
+_OF_REAL: Final = (REAL_ONLY, *AUTO_SHARE)
 #: What may grow without changing the cells that are finished.
 _AXES: Final = (
     *("name", "environments", "noises", "validations", "seeds", "methods", "ablations"),
@@ -61,7 +63,8 @@ class Grid:
         usual_validation: Where the other numbers vary.
         seeds: How many, from 0.
         methods: learned, scorers and controls; weights are transferred in the usual setting only.
-        methods_elsewhere: Those of them that run in other settings than the usual one too.
+        methods_elsewhere: Those of them that run in other settings than the usual one too; empty
+            for all that train the grid's own model.
         seeds_of_ablations: How many seeds have ablations.
         n_synthetic: Synthetic rows of a pool.
         n_real: Real training rows.
@@ -87,7 +90,7 @@ class Grid:
     usual_validation: int = 50
     seeds: int
     methods: tuple[str, ...]
-    methods_elsewhere: tuple[str, ...] | None = None
+    methods_elsewhere: tuple[str, ...] = ()
     seeds_of_ablations: int | None = None
     n_synthetic: int = 160
     n_real: int = 20
@@ -112,7 +115,7 @@ class Grid:
         for what, given, allowed in (
             ("environments", self.environments, set(ENVIRONMENTS)),
             ("methods", self.methods, known),
-            ("methods_elsewhere", self.methods_elsewhere or (), set(self.methods)),
+            ("methods_elsewhere", self.methods_elsewhere, set(self.methods) - set(TRANSFERRED)),
             ("decodings", self.decodings, set(DECODINGS)),
         ):
             if strange := [each for each in given if each not in allowed]:
@@ -124,6 +127,9 @@ class Grid:
         if PERMUTED in self.methods and LEARNED not in self.methods:
             message = f"grid {self.name}: {PERMUTED} deals out learned weights, which are missing"
             raise ConfigError(message, hint="Add learned to methods.")
+        if self.n_real < 1 and (strange := [each for each in self.methods if each in _OF_REAL]):
+            message = f"grid {self.name}: {strange[0]} trains on real rows, and n_real is 0"
+            raise ConfigError(message)
         if not self.larger and (strange := [name for name in self.methods if name in TRANSFERRED]):
             message = f"grid {self.name}: {strange[0]} trains a larger model, and there is none"
             raise ConfigError(message, hint="Name one as larger.")
@@ -187,11 +193,17 @@ class Grid:
             sections.setdefault(section, {})[key] = value
         return RunConfig.of(sections)
 
-    def setup(self) -> str:
-        """Tells cells that may be compared from others: a hash of what all of them share."""
+    def setup(self, method: str = LEARNED) -> str:
+        """Tells cells that may be compared from others: a hash of what all of them share.
+
+        Args:
+            method: Of the cell; one that trains the larger model shares that too.
+        """
         shared = {name: value for name, value in asdict(self).items() if name not in _AXES}
         if self.model == SMALL:  # which has read the games of all its environments
             shared["environments"] = self.environments
+        if method in TRANSFERRED:
+            shared |= {"larger": self.larger, "larger_recipe": self.larger_recipe}
         text = encode_utf8({**shared, "tool": __version__}, sort_keys=True)
         return hashlib.sha256(text).hexdigest()[:16]
 
@@ -206,15 +218,21 @@ class Grid:
                 if only and setting.environment not in only:
                     continue
                 is_usual = setting[1:] == (self.usual_noise, self.usual_validation)
-                for method in self.methods if is_usual else self._elsewhere():
+                for method in self._methods(is_usual=is_usual):
                     yield Planned(self.model, setting, seed, method)
-                if is_usual and (self.seeds_of_ablations is None or seed < self.seeds_of_ablations):
+                if not is_usual:
+                    continue
+                if self.seeds_of_ablations is None or seed < self.seeds_of_ablations:
                     for changed in self.ablations.values():
                         yield Planned(self.model, setting, seed, LEARNED, ablation_key(changed))
+                # Last, since from then on there are two models in memory.
+                for method in self.methods:
+                    if method in TRANSFERRED:
+                        yield Planned(self.model, setting, seed, method)
 
-    def _elsewhere(self) -> list[str]:
-        """Methods that run in other settings than the usual one."""
-        wanted = self.methods if self.methods_elsewhere is None else self.methods_elsewhere
+    def _methods(self, *, is_usual: bool) -> list[str]:
+        """Methods that train the grid's own model."""
+        wanted = self.methods if is_usual else self.methods_elsewhere or self.methods
         return [name for name in self.methods if name in wanted and name not in TRANSFERRED]
 
     def settings_of_pools(self) -> list[Setting]:

@@ -14,7 +14,7 @@ from trajweight.files import json_line
 from trajweight.jsontext import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 #: Why cells were left out, a line each.
@@ -29,14 +29,14 @@ class Ledger:
         done: The cells in it.
     """
 
-    def __init__(self, path: Path, setup: str) -> None:
+    def __init__(self, path: Path, setup: Callable[[str], str]) -> None:
         """Read what is finished.
 
         Half a line at the end, of a run that was cut off, is taken away.
 
         Args:
             path: The file; it need not be there.
-            setup: Of the grid, see `Grid.setup`.
+            setup: Of the cells of a method, see `Grid.setup`.
 
         Raises:
             DataError: If another line cannot be read.
@@ -48,11 +48,14 @@ class Ledger:
         with self._alone():
             _cut_half_a_line(path)
             cells = read_cells(path) if path.exists() else []
-        others = {str(cell.at("setup")) for cell in cells} - {setup}
+        others = {cell.method for cell in cells if cell.at("setup") != setup(cell.method)}
         if others:
+            method = min(others)
+            found = sorted({str(cell.at("setup")) for cell in cells if cell.method == method})
             message = (
-                f"{path}: holds cells of another setup ({', '.join(sorted(others))}; this grid's "
-                f"is {setup}): other sizes or settings, another model, or another trajweight"
+                f"{path}: holds cells of another setup ({method}: {', '.join(found)}; this grid's "
+                f"is {setup(method)}): other sizes or settings, another model, or another "
+                "trajweight"
             )
             raise ConfigError(message, hint="Give another --out.")
         self.done = {
@@ -69,7 +72,7 @@ class Ledger:
             "seed": cell.seed,
             "method": cell.method,
             "ablation": decode(cell.ablation.encode()),
-            "setup": self.setup,
+            "setup": self.setup(cell.method),
             **facts,
         }
         with self._alone(), self.path.open("ab") as stream:

@@ -249,13 +249,31 @@ class ModelFacts:
                 found[method, ablation] = one
         return found
 
-    def between_transferred(self, metric: Metric, first: str, second: str) -> Difference | None:
-        """One method less another under the larger model; None where they share no run."""
-        runs = (
-            _runs((cell for cell in self.transferred if cell.method == name), metric.path)
-            for name in (first, second)
+    def transfers(
+        self, metric: Metric, first: str, second: str
+    ) -> tuple[Difference | None, Difference | None]:
+        """One method less another under the larger model, and under the model itself.
+
+        The same settings and seeds on both sides; None where there are none.
+
+        Args:
+            metric: Of the difference.
+            first: Name of a method whose weights are transferred.
+            second: Another.
+        """
+        larger, own = (
+            [_runs((cell for cell in cells if cell.method == of), metric.path) for of in names]
+            for cells, names in (
+                (self.transferred, (first, second)),
+                (self.cells, (TRANSFERRED[first], TRANSFERRED[second])),
+            )
         )
-        return self._compared(*runs)
+        common = larger[0].keys() & larger[1].keys() & own[0].keys() & own[1].keys()
+
+        def among(runs: Runs) -> Runs:
+            return {key: run for key, run in runs.items() if key in common}
+
+        return self._compared(*map(among, larger)), self._compared(*map(among, own))
 
     @cached_property
     def shortfalls(self) -> list[Shortfall]:

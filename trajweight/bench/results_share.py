@@ -23,13 +23,15 @@ def share(facts: ModelFacts) -> list[str]:
     heads = ["this", "less this"]
     for metric in facts.claims.primary:
         heads += [f"{metric.name}, {metric.better} is better", "says"]
-    rows = [[escaped(one), escaped(other)] for one, other in _pairs(facts, present)]
-    for row, (one, other) in zip(rows, _pairs(facts, present), strict=True):
+    rows = []
+    for one, other in _pairs(facts, present):
+        row = [escaped(one), escaped(other)]
         for metric in facts.claims.primary:
             found = facts.between(metric, one, other)
             told = "-" if found is None else with_interval(found.mean, found.interval)
             runs = "" if found is None else f", {found.n_runs} pairs"
             row += [told + runs, "-" if found is None else facts.judged(metric, found)]
+        rows.append(row)
     return [
         "Weights say how synthetic rows stand to each other; how much real rows count in all is a "
         "setting, by default their share of the rows. Methods that end in auto-share have the same "
@@ -50,7 +52,7 @@ def _pairs(facts: ModelFacts, present: list[str]) -> list[tuple[str, str]]:
 
 
 def _chosen(facts: ModelFacts, present: list[str]) -> Iterator[str]:
-    """How often dev took which share, and how often real rows alone did better."""
+    """How often dev took which share."""
     for name in present:
         cells = [cell for cell in facts.cells if cell.method == name]
         taken = Counter(cell.number("real_share.share") for cell in cells)
@@ -60,8 +62,4 @@ def _chosen(facts: ModelFacts, present: list[str]) -> Iterator[str]:
         shares = ", ".join(
             f"{value:.0%} in {times}" for value, times in sorted(taken.items()) if value is not None
         )
-        alone = sum(cell.at("real_share.is_better_alone") is True for cell in cells)
-        yield (
-            f"{name}: dev took {shares} of {len(cells)} pools, in {kept} of them what they had; "
-            f"real rows alone did better, beyond noise, in {alone}."
-        )
+        yield (f"{name}: dev took {shares} of {len(cells)} pools, in {kept} of them what they had.")

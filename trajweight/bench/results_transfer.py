@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def transfer(facts: ModelFacts) -> list[str]:
-    """Every pair of methods under the larger model, and the same pair under the model itself."""
+    """Transferred learned weights less others, under the larger model and under its own."""
     there = [name for name in TRANSFERRED if name in {cell.method for cell in facts.transferred}]
     if len(there) < 2:
         return []
@@ -25,8 +25,7 @@ def transfer(facts: ModelFacts) -> list[str]:
     for other in there[1:]:
         row = [escaped(TRANSFERRED[first]), escaped(TRANSFERRED[other])]
         for metric in facts.claims.primary:
-            larger = facts.between_transferred(metric, first, other)
-            own = facts.between(metric, TRANSFERRED[first], TRANSFERRED[other])
+            larger, own = facts.transfers(metric, first, other)
             row += [
                 "-"
                 if larger is None
@@ -38,6 +37,6 @@ def transfer(facts: ModelFacts) -> list[str]:
     return [
         f"Weights were found with {escaped(facts.model)}, and a larger model, "
         f"{escaped(', '.join(models))}, was trained on them; nothing was searched for there. In "
-        "the runs that both have, without correction for many looks:",
+        "the runs that all four have, without correction for many looks:",
         table(heads, rows),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,7 +66,7 @@ class Weighed:
     Attributes:
         weights: Of the synthetic rows, mean one; None where none of them is trained on.
         seconds: To find them, with what is made once for several methods.
-        real_weight: What each real row counts; None for as much as a synthetic one in the mean.
+        real_weight: What each real row counts; None for as much as usual.
         facts: Of the finished cell, where it has more to tell.
     """
 
@@ -109,6 +108,7 @@ class Trial:
         self._outcomes: dict[str, Outcome | TrajweightError] = {}
         self._search_seconds: dict[str, float] = {}
         self._folder, self._generated, self._larger = folder, generated, larger
+        self._larger_judge: Judge | TrajweightError | None = None
 
     def cell(self, cell: Planned) -> dict[str, Any]:
         """Run a cell: weigh, train, judge; gives the facts of its line.
@@ -136,16 +136,21 @@ class Trial:
         """What the weights of a method are worth."""
         if method == MATCHED:
             return self.judge.longer(self._search_seconds[PLAIN])
-        judge = self._larger_judge if method in TRANSFERRED else self.judge
+        judge = self._judge_of_larger() if method in TRANSFERRED else self.judge
         return judge.of(weighed.weights, weighed.real_weight)
 
-    @cached_property
-    def _larger_judge(self) -> Judge:
-        """Says what weights are worth to the larger model.
+    def _judge_of_larger(self) -> Judge:
+        """Says what weights are worth to the larger model; made once, even in vain."""
+        if self._larger_judge is None:
+            try:
+                self._larger_judge = self._made_for_larger()
+            except TrajweightError as error:
+                self._larger_judge = error
+        if isinstance(self._larger_judge, TrajweightError):
+            raise self._larger_judge
+        return self._larger_judge
 
-        Raises:
-            ConfigError: If that model cannot take the same rows.
-        """
+    def _made_for_larger(self) -> Judge:
         folder = self._folder / "larger"
         folder.mkdir()
         on = self.on
@@ -173,7 +178,8 @@ class Trial:
             own = self._for_means(cell.ablation, outcome.scored.learned)
             head = self._held_against_truth(own)
             facts = {"selected": outcome.facts["selected"], "head": head}
-            facts |= {key: outcome.facts.get(key) for key in _TOLD}
+            if self._factors(cell.ablation) is None:  # else losses there are in other units
+                facts |= {key: outcome.facts.get(key) for key in _TOLD}
             weights = self._for_means(cell.ablation, outcome.scored.weights)
             return Weighed(weights, self._search_seconds[cell.ablation], facts=facts)
         if method == UNGATED:

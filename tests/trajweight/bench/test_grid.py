@@ -95,6 +95,8 @@ def test_what_an_ablation_changes_is_the_only_thing_that_changes() -> None:
         ({"larger": ""}, "learned-transferred trains a larger model, and there is none"),
         ({"larger_recipe": {"colour": 2}}, "colour"),
         ({"methods_elsewhere": ("dsir",)}, "dsir"),
+        ({"methods_elsewhere": ("oracle-transferred",)}, "oracle-transferred"),
+        ({"n_real": 0}, "real-only trains on real rows, and n_real is 0"),
         ({"ablations": {"x": {"model.rank": 4}}}, "model.rank, which all cells share"),
         ({"recipe": {"colour": 2}}, "colour"),
     ],
@@ -132,38 +134,62 @@ def test_one_environment_is_a_part_of_the_same_grid() -> None:
 
 def test_cells_of_another_setup_are_not_taken_for_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "cells.jsonl"
-    Ledger(path, GRID.setup()).add(next(GRID.cells()), {})
+    Ledger(path, GRID.setup).add(next(GRID.cells()), {})
     longer = replace(GRID, seeds=9, noises=(0.0, 0.4, 0.8), ablations={})
 
-    assert Ledger(path, longer.setup()).done
+    assert Ledger(path, longer.setup).done
     for other in ({"n_synthetic": 7}, {"learning": {"outer": {"max_steps": 7}}}, {"model": "tiny"}):
         with pytest.raises(ConfigError, match="another setup"):
-            Ledger(path, replace(GRID, **other).setup())
+            Ledger(path, replace(GRID, **other).setup)
+
+
+def test_cells_of_another_larger_model_are_others_and_the_rest_are_not(tmp_path: Path) -> None:
+    plain, moved = (
+        next(cell for cell in GRID.cells() if (cell.method in TRANSFERRED) == is_moved)
+        for is_moved in (False, True)
+    )
+    other = replace(GRID, larger="small", larger_recipe={"layers": 9})
+    path = tmp_path / "cells.jsonl"
+    Ledger(path, GRID.setup).add(plain, {})
+
+    assert Ledger(path, other.setup).done == {plain}
+    Ledger(path, GRID.setup).add(moved, {})
+    with pytest.raises(ConfigError, match=f"another setup .{moved.method}: "):
+        Ledger(path, other.setup)
+
+
+def test_the_larger_model_is_the_last_to_come(tmp_path: Path) -> None:
+    cells = [cell for cell in GRID.cells() if (cell.seed, cell.setting[1:]) == (0, (0.4, 50))]
+    mine = [cell for cell in cells if cell.setting.environment == "babyai-goto"]
+    moved = [cell.method in TRANSFERRED for cell in mine]
+
+    assert moved == sorted(moved)
+    assert mine[-len(TRANSFERRED) - 1].ablation != "{}"
 
 
 def test_finished_cells_are_known_again(tmp_path: Path) -> None:
     path = tmp_path / "cells.jsonl"
     first, second, *_ = GRID.cells()
-    ledger = Ledger(path, GRID.setup())
+    ledger = Ledger(path, GRID.setup)
     ledger.add(first, {"nll": {"test": 0.5}})
     ledger.add(second, {"nll": {"test": 0.4}})
 
-    assert Ledger(path, GRID.setup()).done == {first, second}
+    assert Ledger(path, GRID.setup).done == {first, second}
     assert [cell.number("nll.test") for cell in read_cells(path)] == [0.5, 0.4]
 
 
 def test_half_a_line_costs_its_own_cell_only(tmp_path: Path) -> None:
     path = tmp_path / "cells.jsonl"
     first, second, *_ = GRID.cells()
-    Ledger(path, GRID.setup()).add(first, {})
+    Ledger(path, GRID.setup).add(first, {})
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"version":1,"mod')
-    ledger = Ledger(path, GRID.setup())
+    ledger = Ledger(path, GRID.setup)
 
     assert ledger.done == {first}
     assert path.read_bytes() == whole
     ledger.add(second, {})
-    assert Ledger(path, GRID.setup()).done == {first, second}
+    assert Ledger(path, GRID.setup).done == {first, second}
 
 
 def test_a_broken_line_among_others_is_never_thrown_away(tmp_path: Path) -> None:
@@ -171,5 +197,5 @@ def test_a_broken_line_among_others_is_never_thrown_away(tmp_path: Path) -> None
     path.write_bytes(b"nonsense\n")
 
     with pytest.raises(DataError, match=r"cells\.jsonl:1"):
-        Ledger(path, GRID.setup())
+        Ledger(path, GRID.setup)
     assert path.read_bytes() == b"nonsense\n"

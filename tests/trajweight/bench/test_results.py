@@ -277,8 +277,7 @@ def test_shares_that_dev_chose_are_set_against_the_same_weights_without(tmp_path
     for one in found:
         if one["method"].endswith("auto-share"):
             taken = 0.5 if one["seed"] < 6 else 0.2
-            told = {"share": taken, "before": 0.2, "is_better_alone": one["seed"] == 0}
-            one["real_share"] = told
+            one["real_share"] = {"share": taken, "before": 0.2}
 
     text = "\n".join(share(facts(tmp_path, found))).replace("\\", "")
 
@@ -288,7 +287,6 @@ def test_shares_that_dev_chose_are_set_against_the_same_weights_without(tmp_path
     assert re.search(r"\| learned-auto-share \| uniform-auto-share \| -0\.1[12]\d \(", text)
     assert re.search(r"\| learned-auto-share \| real-only \| -0\.2[34]\d \(", text)
     assert "dev took 20% in 2, 50% in 6 of 8 pools, in 2 of them what they had" in text
-    assert "real rows alone did better, beyond noise, in 1." in text
 
 
 def test_weights_are_compared_under_the_larger_model_and_under_their_own(tmp_path) -> None:
@@ -300,7 +298,8 @@ def test_weights_are_compared_under_the_larger_model_and_under_their_own(tmp_pat
     }
     found = [
         one | ({"larger": "wide"} if one["method"].endswith("transferred") else {})
-        for one in cells(effects, environments=["coin"], noises=[0.4])
+        for one in cells(effects, environments=["coin"], noises=[0.0, 0.4, 0.8])
+        if one["noise"] == 0.4 or not one["method"].endswith("transferred")
     ]
 
     known = facts(tmp_path, found)

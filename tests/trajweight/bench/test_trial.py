@@ -71,7 +71,7 @@ class Said(Progress):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("bench")
-    ledger = Ledger(made / "cells.jsonl", GRID.setup())
+    ledger = Ledger(made / "cells.jsonl", GRID.setup)
     judged = Judge._judged
 
     def counted(judge: Judge, train: Callable[[], float]) -> Judged:
@@ -201,7 +201,7 @@ def test_truth_is_not_read_from_the_rows(
     honest = Planted.as_row
     monkeypatch.setattr(Planted, "as_row", lying)
     some = replace(GRID, methods=("learned", "shorter", "less"), ablations={})
-    run_grid(some, Ledger(tmp_path / "cells.jsonl", some.setup()), Progress())
+    run_grid(some, Ledger(tmp_path / "cells.jsonl", some.setup), Progress())
 
     for cell in read_cells(tmp_path / "cells.jsonl"):
         assert cell.at("weights") == weights(cells[cell.method, "{}"])
@@ -210,7 +210,7 @@ def test_truth_is_not_read_from_the_rows(
 
 def test_nothing_finished_is_run_again(folder: Path) -> None:
     before = (folder / "cells.jsonl").read_bytes()
-    run_grid(GRID, Ledger(folder / "cells.jsonl", GRID.setup()), Progress())
+    run_grid(GRID, Ledger(folder / "cells.jsonl", GRID.setup), Progress())
 
     assert (folder / "cells.jsonl").read_bytes() == before
 
@@ -222,7 +222,7 @@ def test_a_cell_that_was_lost_is_run_again_with_the_same_result(
     kept = [line for line in lines if b'"method":"oracle"' not in line]
     path = tmp_path / "cells.jsonl"
     path.write_bytes(b"".join(kept))
-    run_grid(GRID, Ledger(path, GRID.setup()), Progress())
+    run_grid(GRID, Ledger(path, GRID.setup), Progress())
 
     def oracle(file: Path) -> dict[str, Any]:
         [found] = [cell for cell in read_cells(file) if cell.method == "oracle"]
@@ -234,7 +234,7 @@ def test_a_cell_that_was_lost_is_run_again_with_the_same_result(
 def test_a_method_that_cannot_be_used_is_told_and_left_out(tmp_path: Path) -> None:
     said = Said()
     broken = replace(GRID, methods=("less",), ablations={}, validations=(0,), usual_validation=0)
-    ledger = Ledger(tmp_path / "cells.jsonl", broken.setup())
+    ledger = Ledger(tmp_path / "cells.jsonl", broken.setup)
     left_out = run_grid(broken, ledger, said)
 
     assert ledger.done == set()
@@ -251,3 +251,13 @@ def test_the_page_is_made_from_these_cells(folder: Path, tmp_path: Path) -> None
     text = page.read_text()
     assert "textarena-guess" in text
     assert all(figure.stat().st_size for figure in figures)
+
+
+def test_a_larger_model_that_cannot_be_had_costs_its_own_cells_only(tmp_path: Path) -> None:
+    methods = ("uniform", "uniform-transferred", "oracle-transferred")
+    broken = replace(GRID, methods=methods, ablations={}, larger=str(tmp_path / "none"))
+    ledger = Ledger(tmp_path / "cells.jsonl", broken.setup)
+    left_out = run_grid(replace(broken, decodings=("greedy",)), ledger, Said())
+
+    assert [cell.method for cell in ledger.done] == ["uniform"]
+    assert [why.partition(",")[0] for why in left_out] == list(methods[1:])

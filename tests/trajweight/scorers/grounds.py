@@ -74,13 +74,18 @@ def material_of() -> Material:
     )
 
 
-@cache
-def shared_ground() -> Ground:
-    """One for all laws that leave it as it was."""
+def new_ground() -> Ground:
+    """Where nothing is trained yet."""
     model, tokenizer = build_tiny()
     cpu = torch.device("cpu")
     loaded = LoadedModel(model, tokenizer, "tiny", "", device=cpu, dtype=torch.float32)
-    ground = Ground.of(loaded, material_of(), CONFIG, progress=Progress(), stopwatch=Stopwatch())
+    return Ground.of(loaded, material_of(), CONFIG, progress=Progress(), stopwatch=Stopwatch())
+
+
+@cache
+def shared_ground() -> Ground:
+    """One for all laws that leave it as it was."""
+    ground = new_ground()
     ground.begin()
     with torch.no_grad():  # where scorers find the adapter is no place that they know of
         for linear in ground.student.linears:
